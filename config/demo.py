@@ -1,0 +1,100 @@
+"""The demo: the team of the sandbox's story, its boxes, and its mailboxes connected."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import requests
+from sqlalchemy.orm import Session
+
+from config import teams
+from config.rooms import Rooms
+from gmail_sync import oauth, sync
+from gmail_sync.sandbox.demo.story import Box, Days, Money, Story, load
+from tracker import boxes, contacts, fields, mailboxes, people, pipelines
+from tracker.addresses import parse_addresses
+from tracker.boxes import Box as TrackerBox
+from tracker.db import transaction
+from tracker.people import Role, User
+from tracker.pipelines import Pipeline
+
+log = logging.getLogger(__name__)
+
+
+def seed(rooms: Rooms, sandbox_url: str) -> None:
+    """Found the demo team with its boxes, once, and connect its mailboxes."""
+    story = load()
+    with transaction(rooms.sessions) as session:
+        if people.first_team(session) is not None:
+            return
+        users = _team(session, story)
+        for box in story.boxes:
+            _box(session, users, story, box, rooms.gmail.now())
+    for rep in story.reps:
+        granted = requests.get(f"{sandbox_url}/sandbox/credentials/{rep.address}", timeout=10).json()
+        _connect(rooms, rep.address, granted)
+
+
+def _team(session: Session, story: Story) -> dict[str, User]:
+    first = next(rep for rep in story.reps if rep.role == "admin")
+    users = {first.address: teams.found(session, story.team, first.address, first.name)}
+    team_id = users[first.address].team_id
+    for rep in story.reps:
+        if rep.address not in users:
+            users[rep.address] = people.add_user(session, team_id, rep.address, name=rep.name, role=Role(rep.role))
+    return users
+
+
+def _box(session: Session, users: Mapping[str, User], story: Story, told: Box, now: datetime) -> None:
+    owner = users[told.owner]
+    viewer = people.viewer_of(owner, "demo")
+    pipeline = next(one for one in pipelines.of_team(session, owner.team_id) if one.name == told.pipeline)
+    stage = next(one for one in pipeline.stages if one.name == told.stage)
+    made = [
+        contacts.ensure(session, viewer, address)
+        for contact in told.contacts
+        for address in parse_addresses([f'"{story.person(contact).name}" <{contact}>'])
+    ]
+    box = boxes.create(
+        session,
+        viewer,
+        pipeline,
+        told.name,
+        stage=stage,
+        contacts=made,
+        now=now - timedelta(days=told.created_days),
+    )
+    for name, value in told.fields.items():
+        _set(session, viewer, pipeline, box, name, value, now)
+
+
+def _set(
+    session: Session,
+    viewer: people.Viewer,
+    pipeline: Pipeline,
+    box: TrackerBox,
+    name: str,
+    value: Any,
+    now: datetime,
+) -> None:
+    field = next(one for one in fields.of_pipeline(session, pipeline.id) if one.name == name)
+    if isinstance(value, Money):
+        value = {"amount": value.amount, "currency": value.currency}
+    elif isinstance(value, Days):
+        value = (now + timedelta(days=value.count)).date().isoformat()
+    elif field.type == fields.FieldType.ORGANIZATION and box.organization is not None:
+        box.organization.name = str(value)  # the domain's guess gives way to what the story calls it
+        value = box.organization.key
+    boxes.set_value(session, viewer, box, field, value)
+
+
+def _connect(rooms: Rooms, address: str, granted: Mapping[str, Any]) -> None:
+    with transaction(rooms.sessions) as session:
+        user = people.by_address(session, address)
+        assert user is not None
+        sealed = rooms.gmail.vault.seal(oauth.authorized_user(granted))
+        mailbox = mailboxes.connect(session, user, address, sealed, rooms.gmail.now())
+    sync.wake(rooms.jobs, mailbox.id)

@@ -1,0 +1,39 @@
+"""The worker process: clock and job runner."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from config.rooms import Rooms
+from gmail_sync import sync
+from scheduler.clock import Clock, Tick
+
+LOOK_SECONDS = 5.0  # how soon a lost wake-up is noticed
+CHECK_SECONDS = 300.0
+
+
+def ticks(rooms: Rooms) -> list[Tick]:
+    """The one table of ticks."""
+    look = min(LOOK_SECONDS, float(rooms.settings.poll_seconds))
+    return [
+        Tick("gmail_sync.wake", look, partial(sync.wake_due, rooms.jobs, rooms.gmail)),
+        Tick("gmail_sync.check", CHECK_SECONDS, partial(sync.check_due, rooms.jobs, rooms.gmail)),
+    ]
+
+
+def run(rooms: Rooms) -> None:
+    """Work until a signal says stop; jobs under way are finished first."""
+    sync.register(rooms.jobs, rooms.gmail)
+    clock = Clock(ticks(rooms))
+    clock.start()
+    try:
+        asyncio.run(
+            rooms.jobs.work(
+                concurrency=rooms.settings.worker_concurrency,
+                stalled_seconds=rooms.settings.worker_stalled_seconds,
+            )
+        )
+    finally:
+        clock.stop()
+        rooms.close()

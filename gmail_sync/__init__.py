@@ -1,0 +1,1 @@
+"""Mail in, drafts out: the slice that speaks with Gmail."""

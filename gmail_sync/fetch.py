@@ -1,0 +1,144 @@
+"""Fetch: bring wanted messages, several batches under way at once, each stored in a commit of its own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from gmail_sync import apply, wanted
+from gmail_sync.client import BATCH_SIZE, Got
+from gmail_sync.errors import NotFound, Transient
+from gmail_sync.session import Sync
+from gmail_sync.wanted import Fetch
+from tracker.mailboxes import Mailbox
+
+log = logging.getLogger(__name__)
+
+UNDER_WAY = 3  # batches; with what waits to be stored this bounds the memory
+MESSAGES_A_BATCH = 100
+UNITS_A_BATCH = 1000  # a sixth of a minute's quota: new mail need not wait long behind old mail
+
+
+@dataclass(slots=True)
+class Batch:
+    """Calls that go to Gmail together."""
+
+    fetches: list[Fetch] = field(default_factory=list)
+    calls: int = 0
+    messages: int = 0
+    units: int = 0
+
+    def fits(self, fetch: Fetch) -> bool:
+        """Whether one more thread keeps the batch within its bounds."""
+        calls = 1 if fetch.whole_thread else len(fetch.gmail_ids)
+        return (
+            self.calls + calls <= BATCH_SIZE
+            and self.messages + len(fetch.gmail_ids) <= MESSAGES_A_BATCH
+            and self.units + fetch.units <= UNITS_A_BATCH
+        )
+
+    def add(self, fetch: Fetch) -> None:
+        """Add a thread."""
+        self.fetches.append(fetch)
+        self.calls += 1 if fetch.whole_thread else len(fetch.gmail_ids)
+        self.messages += len(fetch.gmail_ids)
+        self.units += fetch.units
+
+
+def batches(fetches: Iterable[Fetch]) -> Iterator[Batch]:
+    """Pack threads into batches, in order."""
+    batch = Batch()
+    for fetch in _cut(fetches):
+        if batch.fetches and not batch.fits(fetch):
+            yield batch
+            batch = Batch()
+        batch.add(fetch)
+    if batch.fetches:
+        yield batch
+
+
+def _cut(fetches: Iterable[Fetch]) -> Iterator[Fetch]:
+    """A thread that must be asked for message by message may be larger than a batch."""
+    for fetch in fetches:
+        if fetch.whole_thread or len(fetch.gmail_ids) <= BATCH_SIZE:
+            yield fetch
+            continue
+        for start in range(0, len(fetch.gmail_ids), BATCH_SIZE):
+            yield Fetch(fetch.gmail_thread_id, fetch.gmail_ids[start : start + BATCH_SIZE], fetch.tried)
+
+
+def fetch_some(sync: Sync) -> int:
+    """Fetch the next few hundred wanted messages and store them; how many threads were tried.
+
+    Raises `Transient` if Gmail puts us off; what came before is stored.
+    """
+    with sync.transaction() as session:
+        planned = wanted.plan(session, sync.mailbox.id, sync.now)
+    with ThreadPoolExecutor(max_workers=UNDER_WAY, thread_name_prefix="gmail") as pool:
+        waiting: list[tuple[Batch, Future[list[Got]]]] = []
+        try:
+            for batch in batches(planned):
+                if len(waiting) >= UNDER_WAY:
+                    _store(sync, *waiting.pop(0))
+                waiting.append((batch, pool.submit(_ask, sync, batch)))
+            while waiting:
+                _store(sync, *waiting.pop(0))
+        except BaseException:
+            _store_arrived(sync, waiting)
+            raise
+    return len(planned)
+
+
+def _store_arrived(sync: Sync, waiting: Sequence[tuple[Batch, Future[list[Got]]]]) -> None:
+    """One batch failed; the units of the others are spent: keep what they bring."""
+    for batch, future in waiting:
+        if future.cancel() or future.exception() is not None:
+            continue
+        try:
+            _store(sync, batch, future)
+        except Transient:
+            continue
+
+
+def _ask(sync: Sync, batch: Batch) -> list[Got]:
+    threads = [fetch.gmail_thread_id for fetch in batch.fetches if fetch.whole_thread]
+    messages = [id_ for fetch in batch.fetches if not fetch.whole_thread for id_ in fetch.gmail_ids]
+    return list(sync.gmail.get(threads, messages))
+
+
+def _store(sync: Sync, batch: Batch, answer: Future[list[Got]]) -> None:
+    got = {one.id: one for one in answer.result()}
+    put_off = [one.error for one in got.values() if isinstance(one.error, Transient)]
+    settled: list[str] = []
+    missing: list[Fetch] = []
+    mails = []
+    for fetch in batch.fetches:
+        for asked, ids in _asked(fetch):
+            one = got.get(asked, Got(asked, error=NotFound("no answer")))
+            if one.error is None:
+                visible = apply.parse_visible(one.messages)
+                mails += visible
+                brought = {str(resource.get("id")) for resource in one.messages}
+                settled += [id_ for id_ in ids if id_ in brought]
+                lacking = tuple(id_ for id_ in ids if id_ not in brought)
+                missing += [Fetch(fetch.gmail_thread_id, lacking, True)] if lacking else []
+            elif not isinstance(one.error, Transient):
+                missing.append(Fetch(fetch.gmail_thread_id, ids, True))
+    now = sync.now
+    with sync.transaction() as session:
+        apply.store(session, session.get_one(Mailbox, sync.mailbox.id), mails, now)
+        wanted.settle(session, sync.mailbox.id, settled)
+        gone = wanted.missed(session, sync.mailbox.id, missing, now)
+    if gone:
+        log.info("%s: %d announced messages are gone", sync.mailbox.address, gone)
+    if put_off:
+        raise put_off[0]
+
+
+def _asked(fetch: Fetch) -> list[tuple[str, tuple[str, ...]]]:
+    """Each id that was asked for, with the wanted messages that it stands for."""
+    if fetch.whole_thread:
+        return [(fetch.gmail_thread_id, fetch.gmail_ids)]
+    return [(id_, (id_,)) for id_ in fetch.gmail_ids]

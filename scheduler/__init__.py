@@ -1,0 +1,1 @@
+"""Time: when a mail goes out, and its going; the clock that wakes everybody else."""

@@ -1,0 +1,266 @@
+"""Boxes: one deal, contact or case moving through a pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import CursorResult, ForeignKey, Index, delete, func, select, update
+from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
+
+from tracker import events, fields, pipelines
+from tracker.contacts import Contact, Organization
+from tracker.db import Base, Keyed, OfTeam
+from tracker.people import User, Viewer
+from tracker.pipelines import Kind, Pipeline, PipelineError, Stage
+
+NAME_LIMIT = 200  # characters
+
+
+class BoxError(ValueError):
+    """A change of a box can't be made; the text says why and what to do."""
+
+
+class BoxConflict(BoxError):
+    """A teammate changed the box meanwhile."""
+
+
+class Box(OfTeam, Keyed, Base):
+    """One deal, contact or case."""
+
+    __tablename__ = "boxes"
+    __table_args__ = (Index("ix_boxes_stage_id_rank", "stage_id", "stage_entered_at", "id"),)
+
+    pipeline_id: Mapped[int] = mapped_column(ForeignKey("pipelines.id", ondelete="CASCADE"), index=True)
+    stage_id: Mapped[int] = mapped_column(ForeignKey("stages.id"))
+    name: Mapped[str]
+    owner_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"), index=True)
+    organization_id: Mapped[int | None] = mapped_column(ForeignKey("organizations.id", ondelete="SET NULL"))
+    values: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")  #: field key → value, see fields
+    autobox_domain: Mapped[bool] = mapped_column(server_default="false")  #: its organization's domain matches too
+    stage_entered_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    archived_at: Mapped[datetime | None]
+    version: Mapped[int] = mapped_column(server_default="1")
+
+    stage: Mapped[Stage] = relationship()
+    pipeline: Mapped[Pipeline] = relationship()
+    owner: Mapped[User | None] = relationship()
+    organization: Mapped[Organization | None] = relationship()
+    contacts: Mapped[list[Contact]] = relationship(
+        secondary="box_contacts", order_by="Contact.name", viewonly=True
+    )
+
+
+class BoxContact(OfTeam, Base):
+    """A contact of a box."""
+
+    __tablename__ = "box_contacts"
+
+    box_id: Mapped[int] = mapped_column(ForeignKey("boxes.id", ondelete="CASCADE"), primary_key=True)
+    contact_id: Mapped[int] = mapped_column(
+        ForeignKey("contacts.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+
+
+def create(
+    session: Session,
+    viewer: Viewer,
+    pipeline: Pipeline,
+    name: str,
+    *,
+    stage: Stage | None = None,
+    owner_id: int | None = None,
+    contacts: Sequence[Contact] = (),
+    now: datetime,
+    why: str = "",
+) -> Box:
+    """Create a box, in the pipeline's first stage unless another is given. Raises `BoxError`."""
+    stages = pipelines.of_pipeline(session, pipeline.id)
+    if not stages:
+        raise BoxError(f"{pipeline.name} has no stages; add one first")
+    organization_id = next((contact.organization_id for contact in contacts if contact.organization_id), None)
+    box = Box(
+        team_id=viewer.team_id,
+        pipeline_id=pipeline.id,
+        stage_id=(stage or stages[0]).id,
+        name=_name(name),
+        owner_id=owner_id or viewer.user_id,
+        organization_id=organization_id,
+        stage_entered_at=now,
+        created_at=now,
+    )
+    session.add(box)
+    session.flush()
+    data = {"name": box.name, "stage": (stage or stages[0]).name, "why": why}
+    _record(session, viewer, "box.created", box, **data)
+    for contact in contacts:
+        add_contact(session, viewer, box, contact)
+    return box
+
+
+def _name(name: str) -> str:
+    name = " ".join(name.replace("\x00", "").split())
+    if not name:
+        raise BoxError("A box needs a name")
+    return name[:NAME_LIMIT]
+
+
+def rename(session: Session, viewer: Viewer, box: Box, name: str) -> None:
+    """Rename a box. Raises `BoxError`."""
+    before, box.name = box.name, _name(name)
+    _record(session, viewer, "box.renamed", box, before=before, after=box.name)
+
+
+def move(
+    session: Session, viewer: Viewer, box: Box, stage: Stage, *, now: datetime, why: str = "", rule: str = ""
+) -> None:
+    """Move a box to a stage of its pipeline.
+
+    Raises `BoxConflict` if somebody moved it since `box` was read, `BoxError` for a stage of another pipeline.
+    """
+    if stage.pipeline_id != box.pipeline_id:
+        raise BoxError(f"{stage.name} is not a stage of this box's pipeline")
+    if stage.id == box.stage_id:
+        return
+    before = box.stage
+    moved = session.execute(
+        update(Box)
+        .where(Box.id == box.id, Box.version == box.version)
+        .values(stage_id=stage.id, stage_entered_at=now, version=Box.version + 1),
+        execution_options={"synchronize_session": False},
+    )
+    if not isinstance(moved, CursorResult) or moved.rowcount != 1:
+        raise BoxConflict("A teammate changed this box meanwhile; look again")
+    session.refresh(box)
+    data = {"from": before.name, "to": stage.name, "from_key": before.key, "to_key": stage.key, "why": why}
+    if rule:
+        data["rule"] = rule
+    _record(session, viewer, "box.moved", box, **data)
+
+
+def assign(session: Session, viewer: Viewer, box: Box, owner: User | None) -> None:
+    """Give a box to somebody of the team, or to nobody."""
+    box.owner_id = owner.id if owner else None
+    _record(session, viewer, "box.assigned", box, owner=owner.key if owner else None)
+
+
+def set_value(session: Session, viewer: Viewer, box: Box, field: fields.Field, value: Any) -> None:
+    """Set a field's value. Raises `fields.FieldError`."""
+    if field.pipeline_id != box.pipeline_id or field.removed:
+        raise fields.FieldError(f"{field.name} is not a field of this box's pipeline")
+    stored = fields.parse(session, field, value)
+    before = box.values.get(field.key)
+    if stored == before:
+        return
+    kept = {key: old for key, old in box.values.items() if key != field.key}
+    box.values = kept if stored is None else {**kept, field.key: stored}
+    _record(session, viewer, "box.field", box, field=field.key, name=field.name, before=before, after=stored)
+
+
+def set_autobox_domain(session: Session, viewer: Viewer, box: Box, on: bool) -> None:
+    """Say whether mail with anybody of the box's organization joins it."""
+    box.autobox_domain = on
+    _record(session, viewer, "box.autobox", box, domain=on)
+
+
+def add_contact(session: Session, viewer: Viewer, box: Box, contact: Contact) -> None:
+    """Add a contact to a box; adding it again changes nothing."""
+    added = session.execute(
+        insert(BoxContact)
+        .values(team_id=box.team_id, box_id=box.id, contact_id=contact.id)
+        .on_conflict_do_nothing()
+        .returning(BoxContact.contact_id)
+    ).scalar_one_or_none()
+    if added is not None:
+        session.expire(box, ["contacts"])
+        _record(session, viewer, "box.contact_added", box, contact=contact.key, name=contact.name)
+
+
+def remove_contact(session: Session, viewer: Viewer, box: Box, contact: Contact) -> None:
+    """Take a contact off a box; conversations that are filed already stay."""
+    session.execute(delete(BoxContact).where(BoxContact.box_id == box.id, BoxContact.contact_id == contact.id))
+    session.expire(box, ["contacts"])
+    _record(session, viewer, "box.contact_removed", box, contact=contact.key, name=contact.name)
+
+
+def archive(session: Session, viewer: Viewer, box: Box, now: datetime) -> None:
+    """Put a box away; it is kept whole."""
+    box.archived_at = now
+    _record(session, viewer, "box.archived", box)
+
+
+def restore(session: Session, viewer: Viewer, box: Box) -> None:
+    """Bring an archived box back."""
+    box.archived_at = None
+    _record(session, viewer, "box.restored", box)
+
+
+def remove_stage(session: Session, viewer: Viewer, stage: Stage, move_to: Stage | None, now: datetime) -> None:
+    """Remove a stage; its boxes, archived ones too, go to `move_to`.
+
+    Raises `PipelineError` if it has boxes and `move_to` is missing or no other stage of the pipeline, or if it
+    is the last stage.
+    """
+    if len(pipelines.of_pipeline(session, stage.pipeline_id)) == 1:
+        raise PipelineError("A pipeline keeps at least one stage")
+    inside = session.scalars(select(Box).where(Box.stage_id == stage.id).with_for_update()).all()
+    if inside and (move_to is None or move_to.pipeline_id != stage.pipeline_id or move_to.id == stage.id):
+        raise PipelineError(f"{stage.name} holds {len(inside)} boxes; choose the stage that they go to")
+    for box in inside:
+        assert move_to is not None
+        move(session, viewer, box, move_to, now=now, why=f"because the stage {stage.name} was removed")
+    pipeline = stage.pipeline
+    data = {"pipeline": pipeline.key, "stage": stage.key, "name": stage.name, "boxes": len(inside)}
+    events.record(session, viewer.team_id, "stage.removed", actor=viewer.actor, user_id=viewer.user_id, data=data)
+    session.flush()
+    session.execute(delete(Stage).where(Stage.id == stage.id))
+    session.expire(pipeline, ["stages"])
+
+
+def by_key(session: Session, team_id: int, key: str) -> Box | None:
+    """The team's box with this key."""
+    return session.scalar(select(Box).where(Box.team_id == team_id, Box.key == key))
+
+
+def is_open() -> Any:
+    """SQL: the box is not archived and stands in an open stage (joined as `Stage`)."""
+    return Box.archived_at.is_(None) & (Stage.kind == Kind.OPEN.value)
+
+
+def in_stage(session: Session, stage_id: int, *, limit: int, offset: int = 0) -> Sequence[Box]:
+    """A stage's boxes, the last to arrive first."""
+    query = (
+        select(Box)
+        .where(Box.stage_id == stage_id, Box.archived_at.is_(None))
+        .order_by(Box.stage_entered_at.desc(), Box.id.desc())
+    )
+    return session.scalars(query.limit(limit).offset(offset)).all()
+
+
+def counts(session: Session, pipeline_id: int) -> dict[int, int]:
+    """How many boxes each stage holds."""
+    query = (
+        select(Box.stage_id, func.count())
+        .where(Box.pipeline_id == pipeline_id, Box.archived_at.is_(None))
+        .group_by(Box.stage_id)
+    )
+    return dict(session.execute(query).tuples().all())
+
+
+def named_like(session: Session, team_id: int, text: str, *, limit: int = 20) -> Sequence[Box]:
+    """Boxes whose name contains `text`, the newest first; for choosing one to tag into."""
+    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    query = (
+        select(Box)
+        .where(Box.team_id == team_id, Box.archived_at.is_(None), Box.name.ilike(f"%{escaped}%"))
+        .order_by(Box.created_at.desc(), Box.id.desc())
+    )
+    return session.scalars(query.limit(limit)).all()
+
+
+def _record(session: Session, viewer: Viewer, kind: str, box: Box, **data: Any) -> None:
+    actor = events.RULE if "rule" in data else viewer.actor
+    events.record(session, box.team_id, kind, actor=actor, user_id=viewer.user_id, box_id=box.id, data=data)

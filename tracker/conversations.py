@@ -1,0 +1,408 @@
+"""Conversations: the union of the team's copies of a thread.
+
+Two messages belong together when they share a Gmail thread in any mailbox, or a Message-ID: a conversation is
+a connected component of the graph of threads and Message-IDs. Components don't depend on the order in which
+edges are seen, so neither does the outcome on which mailbox synced first.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index, delete, func, or_, select, text, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from tracker import events
+from tracker.db import Base, Keyed, OfTeam, lock_team, new_key
+from tracker.messages import Copy, Message, Recipient
+
+
+class Conversation(OfTeam, Keyed, Base):
+    """A thread as the team has it."""
+
+    __tablename__ = "conversations"
+    __table_args__ = (Index("ix_conversations_team_id_last_message_at", "team_id", "last_message_at"),)
+
+    subject: Mapped[str] = mapped_column(server_default="")
+    first_message_at: Mapped[datetime | None]
+    last_message_at: Mapped[datetime | None]
+    message_count: Mapped[int] = mapped_column(server_default="0")
+
+
+class Thread(OfTeam, Base):
+    """A mailbox's Gmail thread, and the conversation that it is part of."""
+
+    __tablename__ = "threads"
+
+    mailbox_id: Mapped[int] = mapped_column(ForeignKey("mailboxes.id", ondelete="CASCADE"), primary_key=True)
+    gmail_thread_id: Mapped[str] = mapped_column(primary_key=True)
+    conversation_id: Mapped[int] = mapped_column(ForeignKey("conversations.id"), index=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One mail on its way in: the columns of its message, of its recipients, and of this mailbox's copy."""
+
+    message: dict[str, Any]
+    recipients: list[dict[str, Any]]
+    copy: dict[str, Any]
+
+    @property
+    def identity(self) -> bytes:
+        """What the message is known by."""
+        return bytes(self.message["identity"])
+
+
+@dataclass(frozen=True, slots=True)
+class TakenIn:
+    """What taking in brought."""
+
+    new_message_ids: list[int]
+    conversation_ids: set[int]
+
+
+#: Called with (session, losing conversation, surviving conversation) when two become one, so that whatever
+#: hangs on a conversation in higher rooms follows.
+Merged = list[Any]
+on_merge: Merged = []
+#: Called with (session, conversation, parts) when a deleted mail had been the bridge between two.
+on_split: Merged = []
+
+
+def take_in(session: Session, team_id: int, mailbox_id: int, mails: Sequence[Incoming]) -> TakenIn:
+    """Store mails of one mailbox: messages, copies, conversations. Taking in the same again changes nothing.
+
+    Returns the ids of messages that nobody in the team had before, and of the conversations touched.
+    """
+    mails = list({mail.copy["gmail_id"]: mail for mail in mails}.values())
+    if not mails:
+        return TakenIn([], set())
+    lock_team(session, team_id)
+    conversations = _unite(session, team_id, mailbox_id, mails)
+    ids, new = _store_messages(session, team_id, mails, conversations)
+    _store_copies(session, team_id, mailbox_id, mails, ids)
+    touched = set(conversations.values())
+    refresh(session, touched)
+    return TakenIn(new, touched)
+
+
+def _unite(session: Session, team_id: int, mailbox_id: int, mails: Sequence[Incoming]) -> dict[bytes, int]:
+    """The conversation of each mail by identity, after those it connects were made one."""
+    union = _Union()
+    for mail in mails:
+        node: tuple[str, Hashable] = ("identity", mail.identity)
+        union.join(node, ("thread", mail.copy["gmail_thread_id"]))
+        if mail.message["rfc822_message_id"]:
+            union.join(node, ("rfc822", mail.message["rfc822_message_id"]))
+    known = _known(session, team_id, mailbox_id, mails)
+    for node, conversation_id in known:
+        union.join(node, ("conversation", conversation_id))
+    chosen: dict[Hashable, int] = {}
+    for root, members in union.components().items():
+        existing = sorted(value for kind, value in members if kind == "conversation")
+        chosen[root] = existing[0] if existing else _create(session, team_id)
+        for loser in existing[1:]:
+            _merge(session, loser, chosen[root])
+    _store_threads(session, team_id, mailbox_id, mails, union, chosen)
+    return {mail.identity: chosen[union.find(("identity", mail.identity))] for mail in mails}
+
+
+def _known(
+    session: Session, team_id: int, mailbox_id: int, mails: Sequence[Incoming]
+) -> Iterable[tuple[tuple[str, Hashable], int]]:
+    threads = {mail.copy["gmail_thread_id"] for mail in mails}
+    query = select(Thread.gmail_thread_id, Thread.conversation_id)
+    for thread_id, conversation_id in session.execute(
+        query.where(Thread.mailbox_id == mailbox_id, Thread.gmail_thread_id.in_(threads))
+    ):
+        yield ("thread", thread_id), conversation_id
+    rfc822 = {mail.message["rfc822_message_id"] for mail in mails} - {None}
+    identities = {mail.identity for mail in mails}
+    found = select(Message.identity, Message.rfc822_message_id, Message.conversation_id).where(
+        Message.team_id == team_id,
+        or_(Message.rfc822_message_id.in_(rfc822), Message.identity.in_(identities)),
+    )
+    for identity, rfc822_message_id, conversation_id in session.execute(found):
+        yield ("identity", bytes(identity)), conversation_id
+        if rfc822_message_id:
+            yield ("rfc822", rfc822_message_id), conversation_id
+
+
+def _create(session: Session, team_id: int) -> int:
+    created = insert(Conversation).values(team_id=team_id, key=new_key()).returning(Conversation.id)
+    return session.execute(created).scalar_one()
+
+
+def _merge(session: Session, loser: int, survivor: int) -> None:
+    for table in (Message, Thread):
+        session.execute(
+            update(table).where(table.conversation_id == loser).values(conversation_id=survivor),
+            execution_options={"synchronize_session": False},
+        )
+    for follow in on_merge:
+        follow(session, loser, survivor)
+    session.execute(delete(Conversation).where(Conversation.id == loser))
+
+
+def _store_threads(
+    session: Session,
+    team_id: int,
+    mailbox_id: int,
+    mails: Sequence[Incoming],
+    union: _Union,
+    chosen: dict[Hashable, int],
+) -> None:
+    rows = {
+        thread_id: {
+            "team_id": team_id,
+            "mailbox_id": mailbox_id,
+            "gmail_thread_id": thread_id,
+            "conversation_id": chosen[union.find(("thread", thread_id))],
+        }
+        for thread_id in sorted({mail.copy["gmail_thread_id"] for mail in mails})
+    }
+    session.execute(insert(Thread).on_conflict_do_nothing(), list(rows.values()))
+
+
+def _store_messages(
+    session: Session, team_id: int, mails: Sequence[Incoming], conversations: dict[bytes, int]
+) -> tuple[dict[bytes, int], list[int]]:
+    rows = {
+        mail.identity: {
+            **mail.message,
+            "team_id": team_id,
+            "key": new_key(),
+            "conversation_id": conversations[mail.identity],
+        }
+        for mail in mails
+    }
+    known = select(Message.identity, Message.id).where(
+        Message.team_id == team_id, Message.identity.in_(list(rows))
+    )
+    ids = {bytes(identity): id_ for identity, id_ in session.execute(known)}
+    wanting = [row for identity, row in rows.items() if identity not in ids]
+    if not wanting:
+        return ids, []
+    made = session.execute(insert(Message).returning(Message.identity, Message.id), wanting).all()
+    fresh = {bytes(identity): id_ for identity, id_ in made}
+    recipients = [
+        {**recipient, "team_id": team_id, "message_id": fresh[mail.identity]}
+        for mail in {mail.identity: mail for mail in mails if mail.identity in fresh}.values()
+        for recipient in mail.recipients
+    ]
+    if recipients:
+        session.execute(insert(Recipient), recipients)
+    return ids | fresh, list(fresh.values())
+
+
+def _store_copies(
+    session: Session, team_id: int, mailbox_id: int, mails: Sequence[Incoming], ids: dict[bytes, int]
+) -> None:
+    rows = [
+        {**mail.copy, "team_id": team_id, "mailbox_id": mailbox_id, "message_id": ids[mail.identity]}
+        for mail in mails
+    ]
+    statement = insert(Copy)
+    # Known already (a replay, or a repair): only what Gmail can change is taken over.
+    changed = {
+        name: statement.excluded[name] for name in ("label_ids", "history_id", "gmail_thread_id", "message_id")
+    }
+    session.execute(statement.on_conflict_do_update(index_elements=["mailbox_id", "gmail_id"], set_=changed), rows)
+
+
+_REFRESH = text(
+    """
+    UPDATE conversations c SET subject = coalesce(a.subject, ''), first_message_at = a.first_at,
+           last_message_at = a.last_at, message_count = a.n
+    FROM (SELECT s.id,
+                 (SELECT m.subject FROM messages m WHERE m.conversation_id = s.id
+                  ORDER BY m.sent_at, m.identity LIMIT 1) AS subject,
+                 min(m.sent_at) AS first_at, max(m.sent_at) AS last_at, count(m.id) AS n
+          FROM unnest(CAST(:ids AS bigint[])) AS s(id) LEFT JOIN messages m ON m.conversation_id = s.id
+          GROUP BY s.id) a
+    WHERE c.id = a.id
+    """
+)
+
+
+def refresh(session: Session, conversation_ids: Iterable[int]) -> None:
+    """Work out subject, dates and count of conversations again from their messages."""
+    session.execute(_REFRESH, {"ids": sorted(conversation_ids)})
+
+
+def drop_copies(session: Session, mailbox_id: int, gmail_ids: Iterable[str]) -> int:
+    """A mailbox no longer holds these: remove its copies, messages that nobody holds, emptied conversations.
+
+    Where a deleted mail had been the only bridge between two threads, the conversation comes apart again, as if
+    it had never been one. Returns how many copies there were.
+    """
+    ids = list(gmail_ids)
+    team_id = session.scalar(select(Copy.team_id).where(Copy.mailbox_id == mailbox_id, Copy.gmail_id.in_(ids)))
+    if team_id is None:
+        return 0
+    lock_team(session, team_id)
+    gone = (
+        session.execute(
+            delete(Copy).where(Copy.mailbox_id == mailbox_id, Copy.gmail_id.in_(ids)).returning(Copy.message_id)
+        )
+        .scalars()
+        .all()
+    )
+    held = select(Copy.id).where(Copy.message_id == Message.id).exists()
+    touched = set(session.scalars(select(Message.conversation_id).where(Message.id.in_(gone))))
+    session.execute(delete(Message).where(Message.id.in_(gone), ~held))
+    for conversation_id in sorted(touched):
+        _regroup(session, team_id, conversation_id)
+    return len(gone)
+
+
+def _regroup(session: Session, team_id: int, conversation_id: int) -> None:
+    """Recompute the components of one conversation after something in it was deleted."""
+    union = _Union()
+    rows = session.execute(
+        select(Message.id, Message.rfc822_message_id, Message.sent_at, Copy.mailbox_id, Copy.gmail_thread_id)
+        .join(Copy, Copy.message_id == Message.id)
+        .where(Message.conversation_id == conversation_id)
+    ).all()
+    order = {id_: (sent_at, id_) for id_, _, sent_at, _, _ in rows}
+    for id_, rfc822_message_id, _, mailbox_id, thread_id in rows:
+        union.join(("message", id_), ("thread", (mailbox_id, thread_id)))
+        if rfc822_message_id:
+            union.join(("message", id_), ("rfc822", rfc822_message_id))
+    parts = [
+        (
+            sorted((value for kind, value in part if kind == "message"), key=order.__getitem__),
+            [value for kind, value in part if kind == "thread"],
+        )
+        for part in union.components().values()
+    ]
+    parts.sort(key=lambda part: order[part[0][0]])
+    _drop_empty_threads(session, conversation_id, [thread for _, threads in parts for thread in threads])
+    made = [_split_off(session, team_id, *part) for part in parts[1:]]
+    if made:
+        for follow in on_split:
+            follow(session, conversation_id, made)
+    if parts:
+        refresh(session, [conversation_id, *made])
+    else:
+        _remove_empty(session, conversation_id)
+
+
+def _drop_empty_threads(session: Session, conversation_id: int, kept: Sequence[tuple[int, str]]) -> None:
+    emptied = delete(Thread).where(Thread.conversation_id == conversation_id)
+    if kept:
+        emptied = emptied.where(tuple_(Thread.mailbox_id, Thread.gmail_thread_id).not_in(kept))
+    session.execute(emptied)
+
+
+def _split_off(
+    session: Session, team_id: int, message_ids: Sequence[int], threads: Sequence[tuple[int, str]]
+) -> int:
+    made = _create(session, team_id)
+    session.execute(update(Message).where(Message.id.in_(message_ids)).values(conversation_id=made))
+    session.execute(
+        update(Thread)
+        .where(tuple_(Thread.mailbox_id, Thread.gmail_thread_id).in_(threads))
+        .values(conversation_id=made)
+    )
+    return made
+
+
+def _remove_empty(session: Session, conversation_id: int) -> None:
+    """Remove a conversation without mail, and with it its filings (by the foreign key)."""
+    session.execute(delete(Conversation).where(Conversation.id == conversation_id))
+
+
+def relabel(
+    session: Session, mailbox_id: int, gmail_id: str, added: Iterable[str], removed: Iterable[str], history_id: int
+) -> bool:
+    """Add and remove labels of a copy; a change that the copy has already seen is passed over.
+
+    Returns whether the mailbox holds the message at all.
+    """
+    copy = session.scalar(select(Copy).where(Copy.mailbox_id == mailbox_id, Copy.gmail_id == gmail_id))
+    if copy is None:
+        return False
+    if history_id > copy.history_id:
+        copy.label_ids = sorted((set(copy.label_ids) | set(added)) - set(removed))
+        copy.history_id = history_id  # type: ignore[assignment]
+    return True
+
+
+def by_key(session: Session, team_id: int, key: str) -> Conversation | None:
+    """The team's conversation with this key."""
+    return session.scalar(select(Conversation).where(Conversation.team_id == team_id, Conversation.key == key))
+
+
+def count_of(session: Session, mailbox_id: int) -> int:
+    """How many conversations a mailbox takes part in with at least one visible message."""
+    query = (
+        select(func.count(Thread.conversation_id.distinct()))
+        .join(Copy, (Copy.mailbox_id == Thread.mailbox_id) & (Copy.gmail_thread_id == Thread.gmail_thread_id))
+        .where(Thread.mailbox_id == mailbox_id, ~Copy.hidden)
+    )
+    return session.scalar(query) or 0
+
+
+def record_arrivals(
+    session: Session, team_id: int, mailbox_id: int, message_ids: Sequence[int], own: frozenset[str]
+) -> None:
+    """An event for each message that is new to the team; a second version of a known Message-ID gets none."""
+    twin = Message.__table__.alias("twin")
+    seen = (
+        select(twin.c.id)
+        .where(
+            twin.c.team_id == team_id,
+            twin.c.rfc822_message_id == Message.rfc822_message_id,
+            twin.c.id < Message.id,
+        )
+        .exists()
+    )
+    rows = session.execute(
+        select(Message.id, Message.conversation_id, Message.sender_normalized, Message.sent_at)
+        .where(Message.id.in_(message_ids), ~seen)
+        .order_by(Message.sent_at, Message.id)
+    )
+    events.record_many(
+        session,
+        [
+            {
+                "team_id": team_id,
+                "kind": "message.sent" if sender in own else "message.received",
+                "actor": events.SYNC,
+                "mailbox_id": mailbox_id,
+                "message_id": id_,
+                "conversation_id": conversation_id,
+                "at": sent_at,
+            }
+            for id_, conversation_id, sender, sent_at in rows
+        ],
+    )
+
+
+class _Union:
+    """Union-find over hashable nodes ``(kind, value)``."""
+
+    def __init__(self) -> None:
+        self.parent: dict[Any, Any] = {}
+
+    def find(self, node: Any) -> Any:
+        self.parent.setdefault(node, node)
+        while self.parent[node] != node:
+            self.parent[node] = self.parent[self.parent[node]]
+            node = self.parent[node]
+        return node
+
+    def join(self, one: Any, other: Any) -> None:
+        self.parent[self.find(one)] = self.find(other)
+
+    def components(self) -> dict[Any, list[Any]]:
+        found: dict[Any, list[Any]] = defaultdict(list)
+        for node in list(self.parent):
+            found[self.find(node)].append(node)
+        return found

@@ -1,0 +1,98 @@
+"""The database: the declarative base, engines and sessions. The lowest floor."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, DateTime, Engine, ForeignKey, MetaData, Text, create_engine, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+
+NAMING_CONVENTION = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+Sessions = sessionmaker[Session]
+
+
+class Base(DeclarativeBase):
+    """The root of every table of every slice."""
+
+    metadata = MetaData(naming_convention=NAMING_CONVENTION)
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it so
+        int: BigInteger(),
+        datetime: DateTime(timezone=True),
+        str: Text(),
+        dict[str, Any]: JSONB(),
+        list[dict[str, Any]]: JSONB(),
+        list[str]: ARRAY(Text()),
+    }
+
+
+def new_key() -> str:
+    """An opaque key to know an object by outside: 96 random bits, safe in an address."""
+    return secrets.token_urlsafe(12)
+
+
+def utc_now() -> datetime:
+    """The real clock; handed in wherever time matters, so that tests can set another."""
+    return datetime.now(UTC)
+
+
+class Identified:
+    """A bigint id for inside."""
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+
+class Keyed(Identified):
+    """An id for inside and a random key for outside."""
+
+    key: Mapped[str] = mapped_column(unique=True, default=new_key)
+
+
+class OfTeam:
+    """Every row belongs to a team."""
+
+    team_id: Mapped[int] = mapped_column(ForeignKey("teams.id", ondelete="CASCADE"), index=True)
+
+
+def make_engine(url: str, *, pool_size: int = 10) -> Engine:
+    """An engine whose connections are checked before use, so that a restarted server goes unnoticed."""
+    return create_engine(
+        url, pool_pre_ping=True, pool_size=pool_size, max_overflow=20, connect_args={"connect_timeout": 10}
+    )
+
+
+def make_sessions(engine: Engine) -> Sessions:
+    """A factory of sessions. One caller opens one, and commits once; nouns never commit."""
+    return sessionmaker(engine, expire_on_commit=False)
+
+
+@contextmanager
+def transaction(sessions: Sessions) -> Iterator[Session]:
+    """One session, committed at the end of the block, rolled back on an exception."""
+    with sessions() as session, session.begin():
+        yield session
+
+
+def lock_team(session: Session, team_id: int) -> None:
+    """Take the team's lock until the end of the transaction.
+
+    Mail of several mailboxes is applied by several workers at once; the union of conversations is only right
+    when they do so one after the other. The lock is held for writing rows, never across the network.
+    """
+    session.execute(text("SELECT pg_advisory_xact_lock(1001, :team)"), {"team": team_id})
+
+
+def plain_url(url: str) -> str:
+    """SQLAlchemy's address as libpq reads it (`postgresql://…`)."""
+    return url.replace("postgresql+psycopg://", "postgresql://", 1)

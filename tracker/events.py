@@ -1,0 +1,96 @@
+"""Events: one thing that happened, never edited. The spine that everything else reads.
+
+`record` goes into the transaction of the change itself. Readers keep a cursor of their own and read with
+`after`: ids are given before commit, so a reader must not pass an event whose transaction may still be open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import DDL, ColumnElement, Index, event, func, insert, literal_column, select, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy.types import UserDefinedType
+
+from tracker.db import Base, Identified, OfTeam
+
+PERSON, RULE, SYNC, SYSTEM = "person", "rule", "sync", "system"
+
+
+class TransactionId(UserDefinedType[str]):
+    """PostgreSQL's `xid8`: a transaction's number, never reused."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "xid8"
+
+
+class Event(OfTeam, Identified, Base):
+    """Who, when, what, on which box. Rows of other tables are named by number only: events outlive them."""
+
+    __tablename__ = "events"
+    __table_args__ = (Index("ix_events_box_id_id", "box_id", "id"), Index("ix_events_team_id_id", "team_id", "id"))
+
+    transaction: Mapped[str] = mapped_column(TransactionId(), server_default=text("pg_current_xact_id()"))
+    at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    kind: Mapped[str]  #: noun and verb, e.g. ``box.moved``
+    actor: Mapped[str]  #: person, rule, sync or system
+    user_id: Mapped[int | None]
+    box_id: Mapped[int | None]
+    conversation_id: Mapped[int | None]
+    message_id: Mapped[int | None]
+    mailbox_id: Mapped[int | None]
+    data: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
+
+
+APPEND_ONLY = """
+CREATE OR REPLACE FUNCTION events_are_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  -- A team that is deleted takes its events along: that cascade comes from a trigger of its own.
+  IF TG_OP = 'DELETE' AND pg_trigger_depth() > 1 THEN RETURN OLD; END IF;
+  RAISE EXCEPTION 'events are append-only';
+END $$;
+CREATE OR REPLACE TRIGGER events_append_only BEFORE UPDATE OR DELETE ON events
+  FOR EACH ROW EXECUTE FUNCTION events_are_append_only();
+"""
+event.listen(Event.__table__, "after_create", DDL(APPEND_ONLY.replace("%", "%%")))
+
+
+def record(session: Session, team_id: int, kind: str, *, actor: str = SYSTEM, **columns: Any) -> None:
+    """Record that something happened, in the caller's transaction.
+
+    `columns` are those of `Event`: `user_id`, `box_id`, `conversation_id`, `message_id`, `mailbox_id`, `data`,
+    and `at` for what happened earlier than it was learnt.
+    """
+    record_many(session, [{"team_id": team_id, "kind": kind, "actor": actor, **columns}])
+
+
+def record_many(session: Session, rows: Sequence[dict[str, Any]]) -> None:
+    """Record many at once; each row holds at least `team_id`, `kind` and `actor`.
+
+    Rows may name different columns; the missing ones take their defaults.
+    """
+    by_columns: dict[frozenset[str], list[dict[str, Any]]] = {}
+    for row in rows:
+        by_columns.setdefault(frozenset(row), []).append(row)
+    for group in by_columns.values():
+        session.execute(insert(Event), group)
+
+
+def after(session: Session, cursor: int, *, limit: int = 500) -> Sequence[Event]:
+    """The next events after `cursor` (an event id) that no open transaction can still get in front of."""
+    settled: ColumnElement[bool] = literal_column("events.transaction < pg_snapshot_xmin(pg_current_snapshot())")
+    query = select(Event).where(Event.id > cursor, settled).order_by(Event.id).limit(limit)
+    return session.scalars(query).all()
+
+
+def of_box(session: Session, box_id: int, *, before: int | None = None, limit: int = 100) -> Sequence[Event]:
+    """A box's events, newest first, from below the event id `before`."""
+    query = select(Event).where(Event.box_id == box_id).order_by(Event.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(Event.id < before)
+    return session.scalars(query).all()

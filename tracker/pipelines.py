@@ -1,0 +1,260 @@
+"""Pipelines and their stages: a process and its ordered steps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, SmallInteger, UniqueConstraint, func, select
+from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
+
+from tracker import events, fields
+from tracker.db import Base, Keyed, OfTeam
+from tracker.people import Viewer
+
+
+class Kind(StrEnum):
+    """What it means for a box to stand in a stage."""
+
+    OPEN = "open"
+    WON = "won"
+    LOST = "lost"
+
+
+class NewConversation(StrEnum):
+    """What happens when somebody of the team writes first to a person whom nobody knows."""
+
+    OFF = "off"
+    SUGGEST = "suggest"
+    CREATE = "create"
+
+
+class PipelineError(ValueError):
+    """A change of a pipeline can't be made; the text says why and what to do."""
+
+
+class Pipeline(OfTeam, Keyed, Base):
+    """A process of the team."""
+
+    __tablename__ = "pipelines"
+    __table_args__ = (
+        CheckConstraint("new_conversation in ('off', 'suggest', 'create')", name="new_conversation"),
+    )
+
+    name: Mapped[str]
+    template: Mapped[str | None]  #: the shipped pipeline that it was made from
+    position: Mapped[int]
+    moves_itself: Mapped[bool] = mapped_column(server_default="true")  #: mail moves boxes, see Stage.enters_on
+    new_conversation: Mapped[str] = mapped_column(server_default=NewConversation.OFF.value)
+    archived_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    stages: Mapped[list[Stage]] = relationship(order_by="Stage.position", back_populates="pipeline")
+
+
+class Stage(OfTeam, Keyed, Base):
+    """One step of a pipeline."""
+
+    __tablename__ = "stages"
+    __table_args__ = (
+        UniqueConstraint("pipeline_id", "position", deferrable=True, initially="DEFERRED"),
+        CheckConstraint("kind in ('open', 'won', 'lost')", name="kind"),
+        CheckConstraint("enters_on in ('sent', 'answer')", name="enters_on"),
+        CheckConstraint("probability between 0 and 100", name="probability"),
+    )
+
+    pipeline_id: Mapped[int] = mapped_column(ForeignKey("pipelines.id", ondelete="CASCADE"))
+    name: Mapped[str]
+    position: Mapped[int]
+    color: Mapped[str]  #: #rrggbb
+    kind: Mapped[str]
+    probability: Mapped[int] = mapped_column(SmallInteger)  #: of winning, percent
+    objective: Mapped[str] = mapped_column(server_default="")
+    actions: Mapped[str] = mapped_column(server_default="")
+    exit_criteria: Mapped[str] = mapped_column(server_default="")
+    enters_on: Mapped[str | None]  #: mail that moves a box here: `sent` to a contact, a contact's `answer`
+
+    pipeline: Mapped[Pipeline] = relationship(back_populates="stages")
+
+
+@dataclass(frozen=True, slots=True)
+class StageTemplate:
+    """A stage as a shipped pipeline tells it."""
+
+    name: str
+    color: str
+    kind: str
+    probability: int
+    objective: str
+    actions: str
+    exit_criteria: str
+    enters_on: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FieldTemplate:
+    """A field as a shipped pipeline tells it."""
+
+    name: str
+    type: str
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A shipped pipeline."""
+
+    slug: str
+    name: str
+    description: str
+    new_conversation: str
+    starts: bool  #: whether a new team has it from the start
+    stages: tuple[StageTemplate, ...]
+    fields: tuple[FieldTemplate, ...]
+
+
+def add(session: Session, viewer: Viewer, template: Template, *, name: str | None = None) -> Pipeline:
+    """Add a pipeline made from a template, behind the team's others."""
+    last = session.scalar(select(func.max(Pipeline.position)).where(Pipeline.team_id == viewer.team_id))
+    pipeline = Pipeline(
+        team_id=viewer.team_id,
+        name=name or template.name,
+        template=template.slug,
+        position=0 if last is None else last + 1,
+        new_conversation=template.new_conversation,
+    )
+    session.add(pipeline)
+    session.flush()
+    _record(session, viewer, "pipeline.added", pipeline, name=pipeline.name)
+    for stage in template.stages:
+        add_stage(
+            session,
+            viewer,
+            pipeline,
+            stage.name,
+            color=stage.color,
+            kind=stage.kind,
+            probability=stage.probability,
+            objective=stage.objective,
+            actions=stage.actions,
+            exit_criteria=stage.exit_criteria,
+            enters_on=stage.enters_on,
+        )
+    for field in template.fields:
+        fields.add(session, viewer, pipeline.id, field.name, field.type, field.options)
+    return pipeline
+
+
+def add_stage(
+    session: Session,
+    viewer: Viewer,
+    pipeline: Pipeline,
+    name: str,
+    *,
+    color: str = "#64748b",
+    kind: str = Kind.OPEN.value,
+    probability: int = 0,
+    **words: Any,
+) -> Stage:
+    """Add a stage at the end; `words` are its objective, actions, exit criteria, enters_on.
+
+    Raises `PipelineError`.
+    """
+    stages = of_pipeline(session, pipeline.id)
+    stage = Stage(
+        team_id=viewer.team_id,
+        pipeline_id=pipeline.id,
+        position=stages[-1].position + 1 if stages else 0,
+        **_checked(name=name, color=color, kind=kind, probability=probability, **words),
+    )
+    session.add(stage)
+    session.flush()
+    session.expire(pipeline, ["stages"])
+    _record(session, viewer, "stage.added", pipeline, stage=stage.key, name=stage.name)
+    return stage
+
+
+def change_stage(session: Session, viewer: Viewer, stage: Stage, **changes: Any) -> None:
+    """Rename, colour or otherwise change a stage. Raises `PipelineError`."""
+    for column, value in _checked(**changes).items():
+        setattr(stage, column, value)
+    session.flush()
+    _record(session, viewer, "stage.changed", stage.pipeline, stage=stage.key, changes=sorted(changes))
+
+
+def _checked(**changes: Any) -> dict[str, Any]:
+    if "name" in changes:
+        changes["name"] = str(changes["name"]).strip()
+        if not 1 <= len(changes["name"]) <= 100:
+            raise PipelineError("A stage's name has 1 to 100 characters")
+    if not re.fullmatch(r"#[0-9a-fA-F]{6}", str(changes.get("color", "#000000"))):
+        raise PipelineError("A colour is written #rrggbb")
+    if changes.get("kind", Kind.OPEN) not in {kind.value for kind in Kind}:
+        raise PipelineError("A stage is open, won or lost")
+    probability = changes.get("probability", 0)
+    if not isinstance(probability, int) or not 0 <= probability <= 100:
+        raise PipelineError("A probability is a whole number from 0 to 100")
+    if changes.get("enters_on") not in (None, "sent", "answer"):
+        raise PipelineError("Mail that moves a box into a stage is `sent` or `answer`")
+    return changes
+
+
+def reorder_stages(session: Session, viewer: Viewer, pipeline: Pipeline, keys: Sequence[str]) -> None:
+    """Put the stages in this order. Raises `PipelineError` unless each is named exactly once."""
+    stages = {stage.key: stage for stage in of_pipeline(session, pipeline.id)}
+    if sorted(keys) != sorted(stages):
+        raise PipelineError("The stages have changed meanwhile; load the page again")
+    for position, key in enumerate(keys):
+        stages[key].position = position
+    session.flush()
+    session.expire(pipeline, ["stages"])
+    _record(session, viewer, "stages.reordered", pipeline, order=list(keys))
+
+
+def change(session: Session, viewer: Viewer, pipeline: Pipeline, **changes: Any) -> None:
+    """Change a pipeline's name, `moves_itself` or `new_conversation`. Raises `PipelineError`."""
+    if "name" in changes and not 1 <= len(str(changes["name"]).strip()) <= 100:
+        raise PipelineError("A pipeline's name has 1 to 100 characters")
+    if changes.get("new_conversation", "off") not in {choice.value for choice in NewConversation}:
+        raise PipelineError("For new conversations choose off, suggest or create")
+    for column, value in changes.items():
+        setattr(pipeline, column, value.strip() if isinstance(value, str) else value)
+    session.flush()
+    _record(session, viewer, "pipeline.changed", pipeline, changes=sorted(changes))
+
+
+def of_team(session: Session, team_id: int) -> Sequence[Pipeline]:
+    """The team's pipelines in order."""
+    query = select(Pipeline).where(Pipeline.team_id == team_id, Pipeline.archived_at.is_(None))
+    return session.scalars(query.order_by(Pipeline.position, Pipeline.id)).all()
+
+
+def of_pipeline(session: Session, pipeline_id: int) -> Sequence[Stage]:
+    """A pipeline's stages in order."""
+    query = select(Stage).where(Stage.pipeline_id == pipeline_id).order_by(Stage.position)
+    return session.scalars(query).all()
+
+
+def by_key(session: Session, team_id: int, key: str) -> Pipeline | None:
+    """The team's pipeline with this key."""
+    return session.scalar(select(Pipeline).where(Pipeline.team_id == team_id, Pipeline.key == key))
+
+
+def stage_by_key(session: Session, team_id: int, key: str) -> Stage | None:
+    """The team's stage with this key."""
+    return session.scalar(select(Stage).where(Stage.team_id == team_id, Stage.key == key))
+
+
+def _record(session: Session, viewer: Viewer, kind: str, pipeline: Pipeline, **data: Any) -> None:
+    events.record(
+        session,
+        viewer.team_id,
+        kind,
+        actor=viewer.actor,
+        user_id=viewer.user_id,
+        data={"pipeline": pipeline.key, **data},
+    )

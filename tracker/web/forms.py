@@ -1,0 +1,86 @@
+"""Forms: what a wrong input leads to is the same page again, with the message beside the form.
+
+Every form names its place on the page (`_place`); the page shows a refusal there, with what was typed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+from flask import abort, flash, g, jsonify, redirect, request, url_for
+
+from tracker.boxes import BoxConflict, BoxError
+from tracker.fields import FieldError
+from tracker.filing import FilingError
+from tracker.pipelines import PipelineError
+from tracker.web.frame import Page, db
+
+REFUSALS = (BoxError, PipelineError, FilingError, FieldError)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What could not be done, and where on the page to say so."""
+
+    place: str
+    message: str
+
+
+def or_show(page: Callable[..., Page]) -> Callable[[Callable[..., Page]], Callable[..., Any]]:
+    """Decorate a POST: when a noun refuses, nothing is changed and `page` is shown with the reason."""
+
+    def decorate(view: Callable[..., Page]) -> Callable[..., Any]:
+        @wraps(view)
+        def guarded(**arguments: str) -> Any:
+            try:
+                return view(**arguments)
+            except REFUSALS as refused:
+                db().rollback()
+                status = 409 if isinstance(refused, BoxConflict) else 422
+                if wants_json():
+                    return jsonify(error=str(refused)), status
+                g.refusal = Refusal(request.form.get("_place", ""), str(refused))
+                return page(**arguments), status
+
+        return guarded
+
+    return decorate
+
+
+def wants_json() -> bool:
+    """Whether our own script asks, rather than a form."""
+    return request.accept_mimetypes.best == "application/json"
+
+
+def refusal_at(place: str) -> str:
+    """The refusal to show at a place of the page, or nothing."""
+    found = g.get("refusal")
+    return found.message if found is not None and found.place == place else ""
+
+
+def typed(place: str, name: str, default: Any = "") -> Any:
+    """What was typed into a refused form, else what the page has there."""
+    return request.form.get(name, default) if refusal_at(place) else default
+
+
+def text(name: str, limit: int = 10_000) -> str:
+    """A text of the form, without the blanks around it. A missing one is empty; NUL is no text."""
+    return request.form.get(name, "").replace("\x00", "").strip()[:limit]
+
+
+def number(name: str) -> int:
+    """A whole number of the form; anything else is a bad request."""
+    try:
+        return int(request.form.get(name, ""))
+    except ValueError:
+        abort(400)
+
+
+def done(words: str, endpoint: str, anchor: str | None = None, **arguments: Any) -> Page:
+    """Say what was done on the page that comes next."""
+    if words:
+        flash(words, "done")
+    return redirect(url_for(endpoint, _anchor=anchor, **arguments), 303)

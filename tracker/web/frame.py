@@ -1,0 +1,216 @@
+"""The frame of the web pages: one session per request, who is signed in, and what other rooms add.
+
+A room adds its pages with Flask's idiom: it makes a blueprint, and in its `init_app(app, …)` registers it, its
+entries in the navigation and its panels on the box page here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from flask import Flask, Response, current_app, g, redirect, request, session, url_for
+from sqlalchemy.orm import Session
+from werkzeug.wrappers import Response as AnyResponse
+
+from tracker import mailboxes, people, pipelines
+from tracker.boxes import Box
+from tracker.db import Sessions, utc_now
+from tracker.people import User, Viewer
+from tracker.pipelines import Pipeline, Template
+
+log = logging.getLogger(__name__)
+View = TypeVar("View", bound=Callable[..., object])
+Page = str | Response | AnyResponse | tuple[str, int]
+
+EXTENSION = "tracker"
+USER = "user"  #: the only thing about a person that their cookie holds
+
+
+@dataclass(frozen=True, slots=True)
+class NavItem:
+    """An entry of the navigation. `endpoint` takes no arguments; it is current on every page of its blueprint."""
+
+    label: str
+    endpoint: str
+    icon: str  #: the id of a symbol in static/icons.svg
+    order: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class BoxPanel:
+    """A panel that another room adds to the box page; `render` gives its HTML, or None to leave it out."""
+
+    title: str
+    render: Callable[[Viewer, Box], str | None]
+    order: int = 50
+
+
+@dataclass(slots=True)
+class Frame:
+    """What the pages are handed, and what rooms registered."""
+
+    sessions: Sessions
+    templates: Sequence[Template]  #: pipelines that can be added
+    now: Callable[[], datetime] = utc_now
+    silence: timedelta = timedelta(seconds=60)  #: see `mailboxes.health`
+    nav: list[NavItem] = field(default_factory=list)
+    box_panels: list[BoxPanel] = field(default_factory=list)
+    form_targets: list[str] = field(default_factory=list)  #: origins that a form may lead to
+    sign_in_endpoint: str | None = None
+    connect_endpoint: str | None = None  #: takes a POST and connects a mailbox
+
+
+def of(app: Flask) -> Frame:
+    """The frame of an application."""
+    found = app.extensions[EXTENSION]
+    assert isinstance(found, Frame)
+    return found
+
+
+def frame() -> Frame:
+    """The frame of the present request's application."""
+    return of(current_app)
+
+
+def register_nav(app: Flask, item: NavItem) -> None:
+    """Add an entry to the navigation."""
+    entries = of(app).nav
+    entries.append(item)
+    entries.sort(key=lambda entry: entry.order)
+
+
+def register_box_panel(app: Flask, panel: BoxPanel) -> None:
+    """Add a panel to the box page."""
+    panels = of(app).box_panels
+    panels.append(panel)
+    panels.sort(key=lambda entry: entry.order)
+
+
+def public(view: View) -> View:
+    """Mark a view that needs no sign-in."""
+    view.is_public = True  # type: ignore[attr-defined]
+    return view
+
+
+def db() -> Session:
+    """The request's session: opened at first use, committed once when the request succeeds."""
+    if "session" not in g:
+        g.session = frame().sessions()
+    found = g.session
+    assert isinstance(found, Session)
+    return found
+
+
+def release() -> None:
+    """End the transaction before a call over the network; what was read stays readable."""
+    if "session" in g:
+        g.session.commit()
+
+
+def after_commit(action: Callable[[], object]) -> None:
+    """Do something once the request's transaction is committed; it must be harmless to lose."""
+    g.setdefault("after_commit", []).append(action)
+
+
+def now() -> datetime:
+    """The time by the application's clock."""
+    return frame().now()
+
+
+def user_or_none() -> User | None:
+    """Who is signed in, if anybody."""
+    if "user" not in g:
+        key = session.get(USER)
+        g.user = people.by_key(db(), key) if isinstance(key, str) else None
+    found: User | None = g.user
+    return found
+
+
+def user() -> User:
+    """Who is signed in, on a page that asks for it."""
+    found = user_or_none()
+    assert found is not None
+    return found
+
+
+def viewer() -> Viewer:
+    """The viewer of this request."""
+    return people.viewer_of(user(), "web")
+
+
+def nav_pipelines() -> Sequence[Pipeline]:
+    """The team's pipelines, read once a request."""
+    if "pipelines" not in g:
+        g.pipelines = pipelines.of_team(db(), user().team_id)
+    found: Sequence[Pipeline] = g.pipelines
+    return found
+
+
+def has_mailbox() -> bool:
+    """Whether the person has connected a mailbox."""
+    if "has_mailbox" not in g:
+        g.has_mailbox = bool(mailboxes.of_user(db(), user().id))
+    return bool(g.has_mailbox)
+
+
+def sign_in(app_user: User) -> None:
+    """Sign a person in; whatever the cookie held before is gone."""
+    session.clear()
+    session.permanent = True
+    session[USER] = app_user.key
+    g.user = app_user
+
+
+def local_path(path: str | None) -> str:
+    """A path of ours to go on to, or the front page: never another site's address."""
+    good = path and path.startswith("/") and not path.startswith(("//", "/\\")) and "\n" not in path
+    return path if good and path else "/"
+
+
+def _ask_to_sign_in() -> AnyResponse | None:
+    view = current_app.view_functions.get(request.endpoint or "")
+    if view is None or request.endpoint == "static" or getattr(view, "is_public", False):
+        return None
+    if user_or_none() is not None:
+        return None
+    endpoint = frame().sign_in_endpoint
+    if endpoint is None:
+        return Response("Sign-in is not set up", 503)
+    if request.headers.get("HX-Request"):  # a fragment of a page whose session ended: the whole page goes there
+        return Response("", 401, {"HX-Redirect": url_for(endpoint)})
+    wanted = request.full_path.rstrip("?") if request.method == "GET" else None
+    return redirect(url_for(endpoint, next=wanted))
+
+
+def _settle(response: Response) -> Response:
+    """Commit what a successful request did; anything else is rolled back when the session closes."""
+    if "session" not in g:
+        return response
+    if response.status_code >= 400:
+        g.session.rollback()
+        return response
+    g.session.commit()
+    for action in g.pop("after_commit", []):
+        try:
+            action()
+        except Exception:
+            log.warning("After the commit: %r failed; a tick will see to it", action, exc_info=True)
+    return response
+
+
+def _close(_: BaseException | None) -> None:
+    opened = g.pop("session", None)
+    if opened is not None:
+        opened.close()
+
+
+def init_app(app: Flask, made: Frame) -> None:
+    """Put the frame around an application."""
+    app.extensions[EXTENSION] = made
+    app.before_request(_ask_to_sign_in)
+    app.after_request(_settle)
+    app.teardown_request(_close)

@@ -1,0 +1,1 @@
+"""The doors that machines knock on, and the bells we ring."""
