@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from gmail_sync.parse import ParsedMessage, parse
-from tracker import autobox, conversations, people
+from tracker import autobox, conversations, moving, people
 from tracker.addresses import Address
 from tracker.conversations import Incoming
 from tracker.mailboxes import Mailbox
@@ -31,7 +31,7 @@ def store(session: Session, mailbox: Mailbox, mails: Sequence[ParsedMessage], no
         autobox.consider(
             session, mailbox.team_id, taken.conversation_ids, connected_at=mailbox.created_at, now=now
         )
-        autobox.move_by_mail(session, mailbox.team_id, taken.new_message_ids, now)
+        moving.move_by_mail(session, mailbox.team_id, taken.new_message_ids, now)
     return len(taken.new_message_ids)
 
 

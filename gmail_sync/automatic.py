@@ -23,7 +23,7 @@ _AUTO_REPLY_SUBJECT = re.compile(
     r"|automatische (?:antwort|antwoord)|automatisch antwoord|abwesenheits(?:notiz|meldung|benachrichtigung)"
     r"|réponse automatique|respuesta automática|risposta automatica|resposta automática|automatiskt svar"
     r"|autosvar|automatisk svar|automatyczna odpowiedź|автоответ|автоматический ответ|自動返信|自动回复|자동 회신)"
-    r"\s*[::]",
+    r"\s*[:\uff1a]",
     re.IGNORECASE,
 )
 _AWAY_SUBJECT = re.compile(

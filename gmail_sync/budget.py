@@ -184,4 +184,4 @@ def forecast(units: int, per_minute: int, share: float) -> timedelta:
 def spent_by(session: Session, mailbox: Mailbox) -> dict[str, int]:
     """Units that a mailbox ever spent, by method."""
     query = select(Units.method, Units.units).where(Units.mailbox_id == mailbox.id).order_by(Units.method)
-    return dict(session.execute(query).tuples().all())
+    return dict(session.execute(query).all())

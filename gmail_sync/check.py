@@ -166,7 +166,7 @@ def _repair(session: Session, sync: Sync, found: Found) -> Report:
     """Wish for what is missing, drop what is extra, and take over Gmail's labels."""
     keys = {"mailbox": sync.mailbox.id}
     threads = session.execute(text(_THREADS), {**keys, "ids": list(found.missing)})
-    wanted.want(session, sync.mailbox.team_id, sync.mailbox.id, threads.tuples().all())
+    wanted.want(session, sync.mailbox.team_id, sync.mailbox.id, threads.all())
     conversations.drop_copies(session, sync.mailbox.id, found.extra)
     relabelled = len(session.scalars(text(_RELABEL), keys).all())
     wanted.forget_listing(session, sync.mailbox.id)

@@ -8,8 +8,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from gmail_sync import apply, wanted
-from gmail_sync.client import BATCH_SIZE, Got
-from gmail_sync.errors import NotFound, Transient
+from gmail_sync.client import BATCH_SIZE
+from gmail_sync.errors import GmailError, Transient
+from gmail_sync.parse import ParsedMessage
 from gmail_sync.session import Sync
 from gmail_sync.wanted import Fetch
 from tracker.mailboxes import Mailbox
@@ -47,6 +48,16 @@ class Batch:
         self.units += fetch.units
 
 
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """One answer, parsed: the messages that are the tracker's business, and the ids of all that came."""
+
+    id: str
+    mails: list[ParsedMessage]
+    ids: frozenset[str]
+    error: GmailError | None
+
+
 def batches(fetches: Iterable[Fetch]) -> Iterator[Batch]:
     """Pack threads into batches, in order."""
     batch = Batch()
@@ -77,7 +88,7 @@ def fetch_some(sync: Sync) -> int:
     with sync.transaction() as session:
         planned = wanted.plan(session, sync.mailbox.id, sync.now)
     with ThreadPoolExecutor(max_workers=UNDER_WAY, thread_name_prefix="gmail") as pool:
-        waiting: list[tuple[Batch, Future[list[Got]]]] = []
+        waiting: list[tuple[Batch, Future[list[Brought]]]] = []
         try:
             for batch in batches(planned):
                 if len(waiting) >= UNDER_WAY:
@@ -91,7 +102,7 @@ def fetch_some(sync: Sync) -> int:
     return len(planned)
 
 
-def _store_arrived(sync: Sync, waiting: Sequence[tuple[Batch, Future[list[Got]]]]) -> None:
+def _store_arrived(sync: Sync, waiting: Sequence[tuple[Batch, Future[list[Brought]]]]) -> None:
     """One batch failed; the units of the others are spent: keep what they bring."""
     for batch, future in waiting:
         if future.cancel() or future.exception() is not None:
@@ -102,39 +113,44 @@ def _store_arrived(sync: Sync, waiting: Sequence[tuple[Batch, Future[list[Got]]]
             continue
 
 
-def _ask(sync: Sync, batch: Batch) -> list[Got]:
+def _ask(sync: Sync, batch: Batch) -> list[Brought]:
+    """Ask Gmail and parse, beside the thread that stores."""
     threads = [fetch.gmail_thread_id for fetch in batch.fetches if fetch.whole_thread]
     messages = [id_ for fetch in batch.fetches if not fetch.whole_thread for id_ in fetch.gmail_ids]
-    return list(sync.gmail.get(threads, messages))
+    return [
+        Brought(
+            got.id,
+            apply.parse_visible(got.messages),
+            frozenset(str(resource.get("id")) for resource in got.messages),
+            got.error,
+        )
+        for got in sync.gmail.get(threads, messages)
+    ]
 
 
-def _store(sync: Sync, batch: Batch, answer: Future[list[Got]]) -> None:
-    got = {one.id: one for one in answer.result()}
-    put_off = [one.error for one in got.values() if isinstance(one.error, Transient)]
+def _store(sync: Sync, batch: Batch, answer: Future[list[Brought]]) -> None:
+    brought = {one.id: one for one in answer.result()}
     settled: list[str] = []
     missing: list[Fetch] = []
-    mails = []
     for fetch in batch.fetches:
         for asked, ids in _asked(fetch):
-            one = got.get(asked, Got(asked, error=NotFound("no answer")))
-            if one.error is None:
-                visible = apply.parse_visible(one.messages)
-                mails += visible
-                brought = {str(resource.get("id")) for resource in one.messages}
-                settled += [id_ for id_ in ids if id_ in brought]
-                lacking = tuple(id_ for id_ in ids if id_ not in brought)
+            one = brought.get(asked)
+            if one is None or not isinstance(one.error, Transient):
+                here = one.ids if one is not None else frozenset()
+                settled += [id_ for id_ in ids if id_ in here]
+                lacking = tuple(id_ for id_ in ids if id_ not in here)
                 missing += [Fetch(fetch.gmail_thread_id, lacking, True)] if lacking else []
-            elif not isinstance(one.error, Transient):
-                missing.append(Fetch(fetch.gmail_thread_id, ids, True))
     now = sync.now
     with sync.transaction() as session:
+        mails = [mail for one in brought.values() for mail in one.mails]
         apply.store(session, session.get_one(Mailbox, sync.mailbox.id), mails, now)
         wanted.settle(session, sync.mailbox.id, settled)
         gone = wanted.missed(session, sync.mailbox.id, missing, now)
     if gone:
         log.info("%s: %d announced messages are gone", sync.mailbox.address, gone)
-    if put_off:
-        raise put_off[0]
+    for one in brought.values():
+        if isinstance(one.error, Transient):
+            raise one.error
 
 
 def _asked(fetch: Fetch) -> list[tuple[str, tuple[str, ...]]]:

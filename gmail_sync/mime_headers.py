@@ -67,8 +67,8 @@ def read_headers(raw: object, defects: list[str]) -> Headers:
     pairs: list[tuple[str, str]] = []
     left = MAX_ALL_HEADERS
     for name, value in _pairs(raw[:MAX_HEADERS], defects):
-        cut = min(MAX_HEADER, left)
-        if len(value) > cut:
+        if len(value) > MAX_HEADER or len(value) > left:
+            cut = min(MAX_HEADER, left)
             defects.append(f"the header {clean_line(name)[:40]} was cut at {cut} characters")
             value = _cut(value, cut)
         pairs.append((clean(name[:_MAX_NAME]), clean(value)))

@@ -63,7 +63,7 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class TextPart:
-    """A part of the text. `unit` and `branch` tell its place: the outermost multipart/alternative and which child."""
+    """A part of the text, and its place: the outermost multipart/alternative and which child of that."""
 
     text: str
     is_html: bool

@@ -200,28 +200,17 @@ def _identity(
     attachments: Iterable[Attachment],
     automatic: Automatic,
 ) -> bytes:
-    """SHA-256 over what every copy of one message shares, each item with its length so that none runs into another.
+    """SHA-256 over what every copy of a message shares, each item with its length so that none runs together.
 
     Bcc, hop headers, labels and Gmail's ids are left out: the sender's copy must equal the recipients'. Content
     is in, so that another message under a Message-ID that was used before is told from the first. Blanks count
     as one blank: servers fold lines and trim their ends on the way.
     """
-    lists = (
-        " ".join(address.normalized for address in to),
-        " ".join(address.normalized for address in cc),
-        "\n".join(f"{each.filename}\t{each.size}\t{each.mime_type}" for each in attachments),
-    )
     digest = hashlib.sha256(b"tracker message 1")
-    for item in (
-        message_id,
-        sender.normalized if sender else None,
-        date,
-        subject,
-        text,
-        rich,
-        automatic.reason,
-        *lists,
-    ):
+    files = [f"{each.size} {each.mime_type} {each.filename}" for each in attachments]
+    people = [f"{role} {address.normalized}" for role, group in (("to", to), ("cc", cc)) for address in group]
+    fixed = (message_id, sender.normalized if sender else None, date, subject, text, rich, automatic.reason)
+    for item in (*fixed, f"{len(people)} {len(files)}", *people, *files):
         data = b"-" if item is None else b"+" + " ".join(item.split()).encode("utf-8", "replace")
         digest.update(len(data).to_bytes(8, "big") + data)
     return digest.digest()

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 import config.tables  # noqa: F401 - makes the metadata whole
 from config import postgres
 from config.postgres import Cluster
-from tests.sandbox_fixtures import sandbox  # noqa: F401
+from tests.sandbox_fixtures import api, clock, make_sandbox, sandbox  # noqa: F401
 from tracker import migrations
 from tracker.db import Sessions, make_engine, make_sessions
 

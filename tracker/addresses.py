@@ -18,7 +18,7 @@ import idna
 from nameparser import HumanName
 from publicsuffixlist import PublicSuffixList
 
-from tracker.charsets import clean, clean_line, decode_words
+from tracker.charsets import clean_line, decode_words
 
 #: RFC 5321 4.5.3.1 allows 64 + 1 + 255; bounce addresses of mailing services go beyond it.
 _LONGEST_ADDRESS = 512
@@ -37,6 +37,8 @@ _ESCAPED = re.compile(r"\\(.)")
 _SIMPLE = re.compile(
     r'\s*(?:"([^"\\<>@=]*)"|([^"(),:;<>@\[\]\\=]*))\s*<([^\s"(),:;<>@\[\]\\]+@[A-Za-z0-9.-]+)>\s*'
 )
+_COMMON = re.compile(r"[A-Za-z0-9._+=-]+@[A-Za-z0-9.-]+")
+_MAILTO = re.compile(r"^(?:[<> ]|mailto:)+", re.IGNORECASE)
 _ATOM = re.compile(r"[^\s\"(),:;<>@\[\]\\]+")
 _WORD_BREAK = re.compile(r"[._\-\s]+")
 _TRAILING_DIGITS = re.compile(r"\d+$")
@@ -147,9 +149,10 @@ class _Scan:
     def flush(self) -> None:
         """Take the address out of the piece read so far, and begin a new one."""
         text = "".join(self.words).strip()
+        before = len(self.found)
         if self.angle is not None:
             _keep(self.found, text or " ".join(self.comments), self.angle)
-        elif "@" in text:
+        if len(self.found) == before and "@" in text:
             self.found += _bare_addresses(text, " ".join(self.comments))
         self.words.clear()
         self.comments.clear()
@@ -249,9 +252,8 @@ def _take_angle(state: _Scan, value: str, position: int) -> int:
         return position
     if state.angle is not None:
         state.flush()
-    if "@" in match[1]:
-        state.angle = match[1]
-        state.has_address = True
+    state.angle = match[1]
+    state.has_address = True
     return match.end()
 
 
@@ -300,13 +302,12 @@ def _is_address(address: str) -> bool:
 
 def _bare(address: str) -> str:
     """`address` without comments, blanks, brackets and "mailto:"."""
-    address = clean(address)
-    if "(" in address:
-        address = _without_comments(address)
+    if _COMMON.fullmatch(address):
+        return address
+    address = clean_line(_without_comments(address) if "(" in address else address)
     if not address.startswith('"'):
         address = "".join(address.split())
-    address = clean_line(address).strip("<>")
-    return address[7:] if address[:7].lower() == "mailto:" else address
+    return _MAILTO.sub("", address).rstrip("<> .")
 
 
 def _without_comments(address: str) -> str:

@@ -147,6 +147,13 @@ def assign(session: Session, viewer: Viewer, box: Box, owner: User | None) -> No
     _record(session, viewer, "box.assigned", box, owner=owner.key if owner else None)
 
 
+def set_organization(session: Session, viewer: Viewer, box: Box, organization: Organization | None) -> None:
+    """Say which organization a box is about, or none."""
+    box.organization_id = organization.id if organization else None
+    name = organization.name if organization else None
+    _record(session, viewer, "box.organization", box, organization=organization and organization.key, name=name)
+
+
 def set_value(session: Session, viewer: Viewer, box: Box, field: fields.Field, value: Any) -> None:
     """Set a field's value. Raises `fields.FieldError`."""
     if field.pipeline_id != box.pipeline_id or field.removed:
@@ -247,7 +254,7 @@ def counts(session: Session, pipeline_id: int) -> dict[int, int]:
         .where(Box.pipeline_id == pipeline_id, Box.archived_at.is_(None))
         .group_by(Box.stage_id)
     )
-    return dict(session.execute(query).tuples().all())
+    return dict(session.execute(query).all())
 
 
 def named_like(session: Session, team_id: int, text: str, *, limit: int = 20) -> Sequence[Box]:

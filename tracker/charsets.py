@@ -153,6 +153,8 @@ def clean(text: str) -> str:
 
 def clean_line(text: str) -> str:
     """`text` as one line: blanks run together, control and text-direction characters removed."""
+    if text.isprintable():  # by far the most common; saves a third of the time over a message
+        return " ".join(text.split())
     return " ".join(_INVISIBLE.sub(" ", clean(_BLANK_LINE.sub(" ", text))).split())
 
 

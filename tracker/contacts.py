@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, UniqueConstraint, func, select
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, func, select
 from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
 
 from tracker import events
@@ -18,6 +18,7 @@ class Organization(OfTeam, Keyed, Base):
     """A company."""
 
     __tablename__ = "organizations"
+    __table_args__ = (Index("ix_organizations_team_id_name", "team_id", "name"),)
 
     name: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
@@ -37,6 +38,7 @@ class Contact(OfTeam, Keyed, Base):
     """A person outside the team."""
 
     __tablename__ = "contacts"
+    __table_args__ = (Index("ix_contacts_team_id_name", "team_id", "name"),)
 
     name: Mapped[str]
     organization_id: Mapped[int | None] = mapped_column(
@@ -115,6 +117,29 @@ def ensure_organization(session: Session, team_id: int, normalized: str) -> Orga
     session.add(OrganizationDomain(team_id=team_id, organization_id=made.id, domain=domain))
     session.flush()
     return made
+
+
+def organization_named(session: Session, team_id: int, name: str) -> Organization:
+    """The organization of this name (in whatever case), made if new."""
+    named = func.lower(Organization.name) == name.strip().lower()
+    query = select(Organization).where(Organization.team_id == team_id, named).order_by(Organization.id)
+    found = session.scalars(query.limit(1)).first()
+    if found is None:
+        found = Organization(team_id=team_id, name=name.strip())
+        session.add(found)
+        session.flush()
+    return found
+
+
+def change(session: Session, viewer: Viewer, contact: Contact, **changes: str) -> None:
+    """Correct a contact's `name`, `phone` or `location`."""
+    for column, value in changes.items():
+        setattr(contact, column, value)
+    session.flush()
+    data = {"contact": contact.key, "changes": sorted(changes)}
+    events.record(
+        session, viewer.team_id, "contact.changed", actor=viewer.actor, user_id=viewer.user_id, data=data
+    )
 
 
 def by_address(session: Session, team_id: int, address: str) -> Contact | None:

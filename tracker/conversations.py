@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from tracker import events
-from tracker.db import Base, Keyed, OfTeam, lock_team, new_key
+from tracker.db import Base, Keyed, OfTeam, insert_many, lock_team, new_ids, new_key
 from tracker.messages import Copy, Message, Recipient
 
 
@@ -103,11 +103,16 @@ def _unite(session: Session, team_id: int, mailbox_id: int, mails: Sequence[Inco
     for node, conversation_id in known:
         union.join(node, ("conversation", conversation_id))
     chosen: dict[Hashable, int] = {}
+    roots: list[Hashable] = []
     for root, members in union.components().items():
         existing = sorted(value for kind, value in members if kind == "conversation")
-        chosen[root] = existing[0] if existing else _create(session, team_id)
+        if not existing:
+            roots.append(root)
+            continue
+        chosen[root] = existing[0]
         for loser in existing[1:]:
             _merge(session, loser, chosen[root])
+    chosen.update(zip(roots, _create(session, team_id, len(roots)), strict=True))
     _store_threads(session, team_id, mailbox_id, mails, union, chosen)
     return {mail.identity: chosen[union.find(("identity", mail.identity))] for mail in mails}
 
@@ -133,9 +138,10 @@ def _known(
             yield ("rfc822", rfc822_message_id), conversation_id
 
 
-def _create(session: Session, team_id: int) -> int:
-    created = insert(Conversation).values(team_id=team_id, key=new_key()).returning(Conversation.id)
-    return session.execute(created).scalar_one()
+def _create(session: Session, team_id: int, number: int) -> Sequence[int]:
+    ids = new_ids(session, Conversation, number)
+    insert_many(session, Conversation, [{"id": id_, "team_id": team_id, "key": new_key()} for id_ in ids])
+    return ids
 
 
 def _merge(session: Session, loser: int, survivor: int) -> None:
@@ -166,7 +172,8 @@ def _store_threads(
         }
         for thread_id in sorted({mail.copy["gmail_thread_id"] for mail in mails})
     }
-    session.execute(insert(Thread).on_conflict_do_nothing(), list(rows.values()))
+    statement = insert(Thread.__table__).on_conflict_do_nothing()  # type: ignore[arg-type]
+    session.execute(statement, list(rows.values()))
 
 
 def _store_messages(
@@ -185,18 +192,15 @@ def _store_messages(
         Message.team_id == team_id, Message.identity.in_(list(rows))
     )
     ids = {bytes(identity): id_ for identity, id_ in session.execute(known)}
-    wanting = [row for identity, row in rows.items() if identity not in ids]
-    if not wanting:
-        return ids, []
-    made = session.execute(insert(Message).returning(Message.identity, Message.id), wanting).all()
-    fresh = {bytes(identity): id_ for identity, id_ in made}
+    wanting = [identity for identity in rows if identity not in ids]
+    fresh = dict(zip(wanting, new_ids(session, Message, len(wanting)), strict=True))
+    insert_many(session, Message, [{**rows[identity], "id": id_} for identity, id_ in fresh.items()])
     recipients = [
         {**recipient, "team_id": team_id, "message_id": fresh[mail.identity]}
         for mail in {mail.identity: mail for mail in mails if mail.identity in fresh}.values()
         for recipient in mail.recipients
     ]
-    if recipients:
-        session.execute(insert(Recipient), recipients)
+    insert_many(session, Recipient, recipients)
     return ids | fresh, list(fresh.values())
 
 
@@ -207,7 +211,7 @@ def _store_copies(
         {**mail.copy, "team_id": team_id, "mailbox_id": mailbox_id, "message_id": ids[mail.identity]}
         for mail in mails
     ]
-    statement = insert(Copy)
+    statement = insert(Copy.__table__)  # type: ignore[arg-type]
     # Known already (a replay, or a repair): only what Gmail can change is taken over.
     changed = {
         name: statement.excluded[name] for name in ("label_ids", "history_id", "gmail_thread_id", "message_id")
@@ -303,7 +307,7 @@ def _drop_empty_threads(session: Session, conversation_id: int, kept: Sequence[t
 def _split_off(
     session: Session, team_id: int, message_ids: Sequence[int], threads: Sequence[tuple[int, str]]
 ) -> int:
-    made = _create(session, team_id)
+    (made,) = _create(session, team_id, 1)
     session.execute(update(Message).where(Message.id.in_(message_ids)).values(conversation_id=made))
     session.execute(
         update(Thread)

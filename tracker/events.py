@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import DDL, ColumnElement, Index, event, func, insert, literal_column, select, text
+from sqlalchemy import DDL, ColumnElement, Index, event, func, literal_column, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, Session, mapped_column
 from sqlalchemy.types import UserDefinedType
 
-from tracker.db import Base, Identified, OfTeam
+from tracker.db import Base, Identified, OfTeam, insert_many
 
 PERSON, RULE, SYNC, SYSTEM = "person", "rule", "sync", "system"
 
@@ -78,7 +78,7 @@ def record_many(session: Session, rows: Sequence[dict[str, Any]]) -> None:
     for row in rows:
         by_columns.setdefault(frozenset(row), []).append(row)
     for group in by_columns.values():
-        session.execute(insert(Event), group)
+        insert_many(session, Event, group)
 
 
 def after(session: Session, cursor: int, *, limit: int = 500) -> Sequence[Event]:

@@ -89,7 +89,10 @@ def receive(door: Door, body: bytes, authorization: str) -> tuple[int, str]:
             log.info("A push for an address that is not connected")
             return 204, ""
         mailboxes.pushed(session, mailbox.id, door.now())
-    door.wake(mailbox.id)  # after the commit: the row is the wish, should this fail the tick finds it
+    try:
+        door.wake(mailbox.id)  # after the commit: the row is the wish
+    except Exception:
+        log.exception("A push could not wake a worker; the next tick finds the wish")
     return 204, ""
 
 

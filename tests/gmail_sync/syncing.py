@@ -126,20 +126,20 @@ def grouped(session: Session, mailbox: Mailbox) -> set[frozenset[str]]:
 
 def story(session: Session) -> dict[str, Any]:
     """Everything that two runs of the same syncing have to agree on, without the store's own numbers."""
-    names = {id_: identity.hex() for id_, identity in session.execute(select(Message.id, Message.identity)).tuples()}
+    names = {
+        id_: identity.hex() for id_, identity in session.execute(select(Message.id, Message.identity))
+    }
     groups: dict[int, set[str]] = {}
-    for conversation_id, identity in session.execute(select(Message.conversation_id, Message.identity)).tuples():
+    for conversation_id, identity in session.execute(select(Message.conversation_id, Message.identity)):
         groups.setdefault(conversation_id, set()).add(identity.hex())
     copies = session.execute(
         select(Mailbox.address, Copy.gmail_id, Copy.label_ids, Copy.message_id, Copy.gmail_thread_id)
         .join(Mailbox, Mailbox.id == Copy.mailbox_id)
         .where(~Copy.hidden)
-    ).tuples()
-    threads = session.execute(select(Thread.gmail_thread_id, Thread.conversation_id)).tuples()
-    arrivals = session.execute(select(Event.kind, Event.message_id).where(Event.kind.like("message.%"))).tuples()
-    filings = session.execute(
-        select(Filing.conversation_id, Filing.box_id, Filing.state, Filing.reason)
-    ).tuples()
+    )
+    threads = session.execute(select(Thread.gmail_thread_id, Thread.conversation_id))
+    arrivals = session.execute(select(Event.kind, Event.message_id).where(Event.kind.like("message.%")))
+    filings = session.execute(select(Filing.conversation_id, Filing.box_id, Filing.state, Filing.reason))
     return {
         "copies": sorted((a, g, tuple(sorted(labels)), names[m], t) for a, g, labels, m, t in copies),
         "conversations": sorted(tuple(sorted(group)) for group in groups.values()),
@@ -148,7 +148,5 @@ def story(session: Session) -> dict[str, Any]:
         "filings": sorted(
             (tuple(sorted(groups.get(c, ()))), str(b), state, reason) for c, b, state, reason in filings
         ),
-        "counts": sorted(
-            session.execute(select(Conversation.subject, Conversation.message_count)).tuples().all()
-        ),
+        "counts": sorted(session.execute(select(Conversation.subject, Conversation.message_count)).all()),
     }

@@ -50,7 +50,9 @@ def board(session: Session, viewer: Viewer, pipeline: Pipeline, stages: Sequence
         .limit(PAGE + 1)
         .lateral()
     )
-    ids = session.scalars(select(some.c.id).select_from(Stage).join(some, true()).where(Stage.pipeline_id == pipeline.id))
+    ids = session.scalars(
+        select(some.c.id).select_from(Stage).join(some, true()).where(Stage.pipeline_id == pipeline.id)
+    )
     found = _loaded(session, list(ids))
     mail = last_mail(session, viewer, (box.id for box in found))
     return [
@@ -90,10 +92,12 @@ def _column(stage: Stage, count: int, found: Sequence[Box], mail: dict[int, date
 
 def last_mail(session: Session, viewer: Viewer, box_ids: Iterable[int]) -> dict[int, datetime]:
     """When the last mail that the viewer may read came or went, by box."""
+    filing = aliased(Filing)  # `may_read` asks Filing too, and must not be tied to this one
+    filed = filing.box_id.in_(list(box_ids)), filing.state == FILED
     query = (
-        select(Filing.box_id, func.max(Message.sent_at))
-        .join(Message, Message.conversation_id == Filing.conversation_id)
-        .where(Filing.box_id.in_(list(box_ids)), Filing.state == FILED, may_read(viewer))
-        .group_by(Filing.box_id)
+        select(filing.box_id, func.max(Message.sent_at))
+        .join(Message, Message.conversation_id == filing.conversation_id)
+        .where(*filed, may_read(viewer))
+        .group_by(filing.box_id)
     )
     return {box_id: at for box_id, at in session.execute(query) if box_id is not None}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from flask import Flask, g, jsonify, render_template, request
 from flask_wtf.csrf import CSRFError
-from sqlalchemy.exc import DataError
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DataError, OperationalError, SQLAlchemyError
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from tracker.web import forms, frame
@@ -15,13 +15,13 @@ from tracker.web import forms, frame
 log = logging.getLogger(__name__)
 
 WORDS = {
-    400: ("That did not make sense here", "Something in the address or form is not as expected. Go back and try again."),
+    400: ("That did not make sense here", "The address or form is not as expected. Go back and try again."),
     403: ("Not yours to do", "Only an admin, or the owner, may do this. Ask them."),
     404: ("Nothing here", "It may have been removed, or it is not shared with you. Check the address."),
     405: ("Not this way", "This address can't be opened like that. Go back and use the page's own buttons."),
     409: ("Somebody was faster", "It changed since you opened the page. Load the page again and look."),
     413: ("Too much at once", "What was sent is larger than we take. Send less."),
-    500: ("Something broke on our side", "Nothing was changed. Try again; if it happens again, tell your admin the time."),
+    500: ("Something broke on our side", "Nothing was changed. Try again; if that fails too, tell your admin."),
     503: ("The database can't be reached", "Nothing was changed. Try again in a moment."),
 }  # fmt: skip
 
@@ -29,7 +29,8 @@ WORDS = {
 def show(status: int, detail: str = "") -> tuple[str, int]:
     """The page for a status; inside the shell where somebody is signed in and the database answers."""
     title, remedy = WORDS.get(status, WORDS[400 if status < 500 else 500])
-    return render_template("error.html", status=status, title=title, remedy=detail or remedy, shell=_shell()), status
+    template = "error.html" if _shell() else "error_plain.html"
+    return render_template(template, status=status, title=title, remedy=detail or remedy), status
 
 
 def _shell() -> bool:
@@ -45,7 +46,7 @@ def _shell() -> bool:
     return False
 
 
-def _http(error: HTTPException) -> object:
+def _http(error: HTTPException) -> Any:
     status = error.code or 500
     if status < 400:
         return error
@@ -59,23 +60,23 @@ def _http(error: HTTPException) -> object:
     return response
 
 
-def _forged(_: CSRFError) -> object:
+def _forged(_: CSRFError) -> Any:
     if forms.wants_json():
         return jsonify(error="The page is too old; load it again"), 400
     return show(400, "The page was open for too long, or was opened elsewhere. Load it again and repeat.")
 
 
-def _broken(error: Exception) -> object:
+def _broken(error: Exception) -> Any:
     log.exception("%s %s failed", request.method, request.path, exc_info=error)
     if "session" in g:
         g.session.rollback()
     status = 503 if isinstance(error, OperationalError) else 500
     if status == 503:
         g.user = None
-    return jsonify(error=WORDS[status][0]) if forms.wants_json() else show(status)
+    return (jsonify(error=WORDS[status][0]), status) if forms.wants_json() else show(status)
 
 
-def _nonsense(error: DataError) -> object:
+def _nonsense(error: DataError) -> Any:
     """PostgreSQL could not take a value: what was typed, not what we did."""
     log.warning("%s %s: %s", request.method, request.path, error.orig)
     return show(400)

@@ -5,8 +5,7 @@ Every form names its place on the page (`_place`); the page shows a refusal ther
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
 
@@ -21,12 +20,12 @@ from tracker.web.frame import Page, db
 REFUSALS = (BoxError, PipelineError, FilingError, FieldError)
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """What could not be done, and where on the page to say so."""
+class Refused(Exception):
+    """Wrong input, with a message for each place of the page where something is wrong."""
 
-    place: str
-    message: str
+    def __init__(self, messages: Mapping[str, str]) -> None:
+        super().__init__("; ".join(messages.values()))
+        self.messages = dict(messages)
 
 
 def or_show(page: Callable[..., Page]) -> Callable[[Callable[..., Page]], Callable[..., Any]]:
@@ -37,12 +36,13 @@ def or_show(page: Callable[..., Page]) -> Callable[[Callable[..., Page]], Callab
         def guarded(**arguments: str) -> Any:
             try:
                 return view(**arguments)
-            except REFUSALS as refused:
+            except (*REFUSALS, Refused) as refused:
                 db().rollback()
                 status = 409 if isinstance(refused, BoxConflict) else 422
                 if wants_json():
                     return jsonify(error=str(refused)), status
-                g.refusal = Refusal(request.form.get("_place", ""), str(refused))
+                place = request.form.get("_place", "")
+                g.refusals = refused.messages if isinstance(refused, Refused) else {place: str(refused)}
                 return page(**arguments), status
 
         return guarded
@@ -57,13 +57,14 @@ def wants_json() -> bool:
 
 def refusal_at(place: str) -> str:
     """The refusal to show at a place of the page, or nothing."""
-    found = g.get("refusal")
-    return found.message if found is not None and found.place == place else ""
+    found: dict[str, str] = g.get("refusals", {})
+    return found.get(place, "")
 
 
 def typed(place: str, name: str, default: Any = "") -> Any:
-    """What was typed into a refused form, else what the page has there."""
-    return request.form.get(name, default) if refusal_at(place) else default
+    """What was typed into the refused form of this place, else what the page has there."""
+    refused = g.get("refusals") and request.form.get("_place") == place
+    return request.form.get(name, default) if refused else default
 
 
 def text(name: str, limit: int = 10_000) -> str:

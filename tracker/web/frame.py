@@ -61,6 +61,7 @@ class Frame:
     box_panels: list[BoxPanel] = field(default_factory=list)
     form_targets: list[str] = field(default_factory=list)  #: origins that a form may lead to
     sign_in_endpoint: str | None = None
+    sign_out_endpoint: str | None = None  #: takes a POST
     connect_endpoint: str | None = None  #: takes a POST and connects a mailbox
 
 

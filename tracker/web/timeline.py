@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Row, Select, func, select
 from sqlalchemy.orm import Session, defer
 
 from tracker.boxes import Box
@@ -37,6 +37,7 @@ class Mail:
     reply: str
     quoted: str
     has_html: bool
+    has_images: bool  #: images that live elsewhere, which are fetched only if the reader asks
     recipients: Sequence[Recipient]
     attachments: Sequence[dict[str, Any]] = field(default_factory=list)
 
@@ -64,14 +65,17 @@ def of_box(session: Session, viewer: Viewer, box: Box, after: Cursor | None) -> 
         events, mail = events.where(Event.at < after.at), mail.where(Message.sent_at < after.at)
     limit = PAGE + TIES
     happened = session.scalars(events.order_by(Event.at.desc(), Event.id.desc()).limit(limit)).all()
-    rows = session.execute(mail.order_by(Message.sent_at.desc(), Message.id.desc()).limit(limit)).tuples().all()
-    order = [(event.at, 0, event.id, event) for event in happened]
-    order += [(row[0].sent_at, 1, row[0].id, row) for row in rows]  # type: ignore[misc]
-    order.sort(key=lambda entry: entry[:3], reverse=True)
-    kept = _page([entry[0] for entry in order])
-    letters = iter(_ready(session, viewer, [entry[3] for entry in order[:kept] if entry[1]]))  # type: ignore[misc]
-    entries = [Entry(at, next(letters)) if kind else Entry(at, event=what) for at, kind, _, what in order[:kept]]
-    return entries, Cursor(entries[-1].at, "") if kept < len(order) else None
+    rows = session.execute(mail.order_by(Message.sent_at.desc(), Message.id.desc()).limit(limit)).all()
+    instants = sorted([event.at for event in happened] + [row[0].sent_at for row in rows], reverse=True)
+    kept = _page(instants)
+    if not kept:
+        return [], None
+    end = instants[kept - 1]
+    mails = _ready(session, [row for row in rows if row[0].sent_at >= end])
+    entries = [Entry(one.at, mail=one) for one in mails]
+    entries += [Entry(event.at, event=event) for event in happened if event.at >= end]
+    entries.sort(key=lambda entry: entry.at, reverse=True)
+    return entries, Cursor(end, "") if kept < len(instants) else None
 
 
 def _page(instants: Sequence[datetime]) -> int:
@@ -82,42 +86,46 @@ def _page(instants: Sequence[datetime]) -> int:
     return end
 
 
-def of_conversation(session: Session, viewer: Viewer, conversation: Conversation, after: Cursor | None) -> tuple[list[Mail], Cursor | None]:
+def of_conversation(
+    session: Session, viewer: Viewer, conversation: Conversation, after: Cursor | None
+) -> tuple[list[Mail], Cursor | None]:
     """A page of a conversation's messages that the viewer may read, the newest first."""
     query = _messages(viewer).where(Message.conversation_id == conversation.id)
     if after is not None:
         query = query.where(Message.sent_at < after.at)
     query = query.order_by(Message.sent_at.desc(), Message.id.desc()).limit(PAGE + TIES)
-    rows = session.execute(query).tuples().all()
+    rows = session.execute(query).all()
     kept = _page([row[0].sent_at for row in rows])
-    return _ready(session, viewer, rows[:kept]), Cursor(rows[kept - 1][0].sent_at, "") if kept < len(rows) else None
+    more = Cursor(rows[kept - 1][0].sent_at, "") if kept < len(rows) else None
+    return _ready(session, rows[:kept]), more
 
 
-Found = tuple[Message, str, bool]
+Found = Row[Message, str, bool, bool]
+REMOTE_IMAGE = r"<img[^>]*https?:|background[^>]*https?:"
 
 
-def _messages(viewer: Viewer) -> Select[Found]:
+def _messages(viewer: Viewer) -> Select[Message, str, bool, bool]:
     """Messages without the weight of their HTML; the one place of the pages that selects mail to be read."""
+    html = func.coalesce(Message.html, "")
     return (
-        select(Message, Conversation.key, (func.length(Message.html) > 0).label("has_html"))
+        select(Message, Conversation.key, html != "", html.regexp_match(REMOTE_IMAGE, flags="i"))
         .join(Conversation, Conversation.id == Message.conversation_id)
         .where(may_read(viewer))
         .options(defer(Message.html))
     )
 
 
-def _ready(session: Session, viewer: Viewer, rows: Sequence[Found]) -> list[Mail]:
+def _ready(session: Session, rows: Sequence[Found]) -> list[Mail]:
     if not rows:
         return []
-    ids = [message.id for message, _, _ in rows]
+    ids = [row[0].id for row in rows]
     recipients = recipients_of(session, ids)
-    attachments = _attachments(session, [message.id for message, _, _ in rows if message.attachment_count])
+    attachments = _attachments(session, [row[0].id for row in rows if row[0].attachment_count])
     made = []
-    for message, key, has_html in rows:
+    for message, key, has_html, has_images in rows:
         reply, quoted = split_quoted(message.text[:TEXT_SHOWN])
-        made.append(
-            Mail(message, key, reply, quoted, bool(has_html), recipients[message.id], attachments.get(message.id, []))
-        )
+        files = attachments.get(message.id, [])
+        made.append(Mail(message, key, reply, quoted, has_html, has_images, recipients[message.id], files))
     return made
 
 

@@ -26,23 +26,24 @@ WORDS = {
 }
 
 
-def sentence(event: Event, names: Mapping[int, str], users: Mapping[str, str]) -> str:
+def sentence(event: Event, names: Mapping[int, str], known: Mapping[str, str], types: Mapping[str, str]) -> str:
     """What happened, with who did it, and why where that is known.
 
-    `names` are the team's people by id, `users` by key.
+    `names` are the team's people by id, `known` the names of people, contacts and organizations by key, `types`
+    the types of the pipeline's fields by key.
     """
     who = names.get(event.user_id or 0, "") if event.actor == events.PERSON else WHO.get(event.actor, "")
     why = str(event.data.get("why") or event.data.get("reason") or "")
-    told = f"{who or 'Somebody'} {_what(event, users)}"
+    told = f"{who or 'Somebody'} {_what(event, known, types)}"
     return f"{told}, {why}" if why else told
 
 
-def _what(event: Event, users: Mapping[str, str]) -> str:
+def _what(event: Event, known: Mapping[str, str], types: Mapping[str, str]) -> str:
     data = {key: str(value) for key, value in event.data.items()}
     if event.kind == "box.field":
-        return _field(event.data)
+        return _field(event.data, known, types)
     if event.kind == "box.assigned":
-        owner = users.get(data.get("owner", ""))
+        owner = known.get(data.get("owner", ""))
         return f"gave it to {owner}" if owner else "left it without an owner"
     if event.kind == "box.organization":
         return f"set the organization to {data['name']}" if event.data.get("name") else "removed the organization"
@@ -53,9 +54,13 @@ def _what(event: Event, users: Mapping[str, str]) -> str:
     return template.format_map(_Forgiving(data)) if template else event.kind.replace(".", " ").replace("_", " ")
 
 
-def _field(data: Mapping[str, Any]) -> str:
-    after = shown(data.get("after"))
-    return f"set {data.get('name')} to {after}" if after else f"emptied {data.get('name')}"
+def _field(data: Mapping[str, Any], known: Mapping[str, str], types: Mapping[str, str]) -> str:
+    name, after = data.get("name"), data.get("after")
+    if after is None:
+        return f"emptied {name}"
+    if types.get(str(data.get("field"))) in ("person", "contact", "organization"):
+        return f"set {name} to {known[after]}" if after in known else f"changed {name}"
+    return f"set {name} to {shown(after)}"
 
 
 def shown(value: Any) -> str:

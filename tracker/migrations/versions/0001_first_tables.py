@@ -57,7 +57,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_conversations")),
         sa.UniqueConstraint("key", name=op.f("uq_conversations_key")),
     )
-    op.create_index(op.f("ix_conversations_team_id"), "conversations", ["team_id"], unique=False)
     op.create_index(
         "ix_conversations_team_id_last_message_at", "conversations", ["team_id", "last_message_at"], unique=False
     )
@@ -81,7 +80,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_events")),
     )
     op.create_index("ix_events_box_id_id", "events", ["box_id", "id"], unique=False)
-    op.create_index(op.f("ix_events_team_id"), "events", ["team_id"], unique=False)
     op.create_index("ix_events_team_id_id", "events", ["team_id", "id"], unique=False)
     op.create_table(
         "organizations",
@@ -96,7 +94,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_organizations")),
         sa.UniqueConstraint("key", name=op.f("uq_organizations_key")),
     )
-    op.create_index(op.f("ix_organizations_team_id"), "organizations", ["team_id"], unique=False)
+    op.create_index("ix_organizations_team_id_name", "organizations", ["team_id", "name"], unique=False)
     op.create_table(
         "pipelines",
         sa.Column("name", sa.Text(), nullable=False),
@@ -116,7 +114,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_pipelines")),
         sa.UniqueConstraint("key", name=op.f("uq_pipelines_key")),
     )
-    op.create_index(op.f("ix_pipelines_team_id"), "pipelines", ["team_id"], unique=False)
     op.create_table(
         "users",
         sa.Column("address", sa.Text(), nullable=False),
@@ -134,7 +131,6 @@ def upgrade() -> None:
         sa.UniqueConstraint("key", name=op.f("uq_users_key")),
         sa.UniqueConstraint("normalized", name=op.f("uq_users_normalized")),
     )
-    op.create_index(op.f("ix_users_team_id"), "users", ["team_id"], unique=False)
     op.create_table(
         "contacts",
         sa.Column("name", sa.Text(), nullable=False),
@@ -156,7 +152,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("key", name=op.f("uq_contacts_key")),
     )
     op.create_index(op.f("ix_contacts_organization_id"), "contacts", ["organization_id"], unique=False)
-    op.create_index(op.f("ix_contacts_team_id"), "contacts", ["team_id"], unique=False)
+    op.create_index("ix_contacts_team_id_name", "contacts", ["team_id", "name"], unique=False)
     op.create_table(
         "fields",
         sa.Column("pipeline_id", sa.BigInteger(), nullable=False),
@@ -186,7 +182,6 @@ def upgrade() -> None:
             name=op.f("uq_fields_pipeline_id_position"),
         ),
     )
-    op.create_index(op.f("ix_fields_team_id"), "fields", ["team_id"], unique=False)
     op.create_table(
         "mailboxes",
         sa.Column("user_id", sa.BigInteger(), nullable=False),
@@ -225,7 +220,6 @@ def upgrade() -> None:
         sa.UniqueConstraint("key", name=op.f("uq_mailboxes_key")),
         sa.UniqueConstraint("normalized", name=op.f("uq_mailboxes_normalized")),
     )
-    op.create_index(op.f("ix_mailboxes_team_id"), "mailboxes", ["team_id"], unique=False)
     op.create_index(op.f("ix_mailboxes_user_id"), "mailboxes", ["user_id"], unique=False)
     op.create_index(
         "ix_mailboxes_wanted_at",
@@ -280,7 +274,6 @@ def upgrade() -> None:
     )
     op.create_index("ix_messages_search", "messages", ["search"], unique=False, postgresql_using="gin")
     op.create_index(op.f("ix_messages_sender_normalized"), "messages", ["sender_normalized"], unique=False)
-    op.create_index(op.f("ix_messages_team_id"), "messages", ["team_id"], unique=False)
     op.create_index(
         "ix_messages_team_id_rfc822_message_id", "messages", ["team_id", "rfc822_message_id"], unique=False
     )
@@ -305,7 +298,6 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_organization_domains_organization_id"), "organization_domains", ["organization_id"], unique=False
     )
-    op.create_index(op.f("ix_organization_domains_team_id"), "organization_domains", ["team_id"], unique=False)
     op.create_table(
         "own_addresses",
         sa.Column("normalized", sa.Text(), nullable=False),
@@ -321,7 +313,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_own_addresses")),
         sa.UniqueConstraint("team_id", "normalized", name=op.f("uq_own_addresses_team_id_normalized")),
     )
-    op.create_index(op.f("ix_own_addresses_team_id"), "own_addresses", ["team_id"], unique=False)
     op.create_table(
         "stages",
         sa.Column("pipeline_id", sa.BigInteger(), nullable=False),
@@ -354,7 +345,6 @@ def upgrade() -> None:
             name=op.f("uq_stages_pipeline_id_position"),
         ),
     )
-    op.create_index(op.f("ix_stages_team_id"), "stages", ["team_id"], unique=False)
     op.create_table(
         "boxes",
         sa.Column("pipeline_id", sa.BigInteger(), nullable=False),
@@ -386,7 +376,6 @@ def upgrade() -> None:
     op.create_index(op.f("ix_boxes_owner_id"), "boxes", ["owner_id"], unique=False)
     op.create_index(op.f("ix_boxes_pipeline_id"), "boxes", ["pipeline_id"], unique=False)
     op.create_index("ix_boxes_stage_id_rank", "boxes", ["stage_id", "stage_entered_at", "id"], unique=False)
-    op.create_index(op.f("ix_boxes_team_id"), "boxes", ["team_id"], unique=False)
     op.create_table(
         "contact_addresses",
         sa.Column("contact_id", sa.BigInteger(), nullable=False),
@@ -404,7 +393,6 @@ def upgrade() -> None:
         sa.UniqueConstraint("team_id", "normalized", name=op.f("uq_contact_addresses_team_id_normalized")),
     )
     op.create_index(op.f("ix_contact_addresses_contact_id"), "contact_addresses", ["contact_id"], unique=False)
-    op.create_index(op.f("ix_contact_addresses_team_id"), "contact_addresses", ["team_id"], unique=False)
     op.create_table(
         "copies",
         sa.Column("mailbox_id", sa.BigInteger(), nullable=False),
@@ -441,7 +429,6 @@ def upgrade() -> None:
         "ix_copies_mailbox_id_gmail_thread_id", "copies", ["mailbox_id", "gmail_thread_id"], unique=False
     )
     op.create_index(op.f("ix_copies_message_id"), "copies", ["message_id"], unique=False)
-    op.create_index(op.f("ix_copies_team_id"), "copies", ["team_id"], unique=False)
     op.create_table(
         "gmail_budgets",
         sa.Column("mailbox_id", sa.BigInteger(), nullable=False),
@@ -456,7 +443,6 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("mailbox_id", name=op.f("pk_gmail_budgets")),
     )
-    op.create_index(op.f("ix_gmail_budgets_team_id"), "gmail_budgets", ["team_id"], unique=False)
     op.create_table(
         "gmail_listings",
         sa.Column("mailbox_id", sa.BigInteger(), nullable=False),
@@ -473,7 +459,6 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("mailbox_id", "label_id", "gmail_id", name=op.f("pk_gmail_listings")),
     )
-    op.create_index(op.f("ix_gmail_listings_team_id"), "gmail_listings", ["team_id"], unique=False)
     op.create_table(
         "gmail_units",
         sa.Column("mailbox_id", sa.BigInteger(), nullable=False),
@@ -489,7 +474,6 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("mailbox_id", "method", name=op.f("pk_gmail_units")),
     )
-    op.create_index(op.f("ix_gmail_units_team_id"), "gmail_units", ["team_id"], unique=False)
     op.create_table(
         "recipients",
         sa.Column("message_id", sa.BigInteger(), nullable=False),
@@ -506,7 +490,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_recipients")),
     )
     op.create_index(op.f("ix_recipients_message_id"), "recipients", ["message_id"], unique=False)
-    op.create_index(op.f("ix_recipients_team_id"), "recipients", ["team_id"], unique=False)
     op.create_index("ix_recipients_team_id_normalized", "recipients", ["team_id", "normalized"], unique=False)
     op.create_table(
         "threads",
@@ -524,7 +507,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("mailbox_id", "gmail_thread_id", name=op.f("pk_threads")),
     )
     op.create_index(op.f("ix_threads_conversation_id"), "threads", ["conversation_id"], unique=False)
-    op.create_index(op.f("ix_threads_team_id"), "threads", ["team_id"], unique=False)
     op.create_table(
         "wanted_messages",
         sa.Column("mailbox_id", sa.BigInteger(), nullable=False),
@@ -550,7 +532,6 @@ def upgrade() -> None:
         ["mailbox_id", "priority", "rank", "gmail_thread_id"],
         unique=False,
     )
-    op.create_index(op.f("ix_wanted_messages_team_id"), "wanted_messages", ["team_id"], unique=False)
     op.create_table(
         "box_contacts",
         sa.Column("box_id", sa.BigInteger(), nullable=False),
@@ -566,7 +547,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("box_id", "contact_id", name=op.f("pk_box_contacts")),
     )
     op.create_index(op.f("ix_box_contacts_contact_id"), "box_contacts", ["contact_id"], unique=False)
-    op.create_index(op.f("ix_box_contacts_team_id"), "box_contacts", ["team_id"], unique=False)
     op.create_table(
         "filings",
         sa.Column("conversation_id", sa.BigInteger(), nullable=False),
@@ -602,7 +582,6 @@ def upgrade() -> None:
     )
     op.create_index("ix_filings_box_id_state", "filings", ["box_id", "state"], unique=False)
     op.create_index(op.f("ix_filings_pipeline_id"), "filings", ["pipeline_id"], unique=False)
-    op.create_index(op.f("ix_filings_team_id"), "filings", ["team_id"], unique=False)
     op.create_index(
         "uq_filings_new_box",
         "filings",

@@ -1,0 +1,1 @@
+"""Measurements. Each command prints a table, as ratios against a baseline in the same run."""

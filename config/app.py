@@ -1,0 +1,62 @@
+"""The web application: the only place that knows every slice."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from datetime import timedelta
+from functools import partial
+from urllib.parse import urlsplit
+
+from flask import Flask
+
+from config import rooms, teams
+from config.rooms import Rooms
+from config.settings import Settings
+from gmail_sync import web as gmail_web
+from tracker.web import pages
+from tracker.web.frame import Frame
+
+SESSION_DAYS = 30
+
+
+def create_app(settings: Settings, furnished: Rooms | None = None) -> Flask:
+    """The web application for these settings.
+
+    `furnished` is what the rooms are handed, where the caller has it already. `settings.database_url` and
+    `settings.secret_key` must be set. Nothing is connected to before the first request.
+    """
+    furnished = furnished or rooms.furnish(settings)
+    app = Flask("tracker.web", static_url_path="/static")
+    _configure(app, settings)
+    services = furnished.gmail
+    pages.init_app(app, Frame(furnished.sessions, teams.templates(), services.now, services.silence))
+    gmail_web.init_app(
+        app,
+        services,
+        furnished.jobs,
+        public_url=settings.url,
+        found=lambda session, address, name: teams.found(session, settings.team_name, address, name),
+        admins=settings.admin_addresses,
+    )
+    return app
+
+
+def _configure(app: Flask, settings: Settings) -> None:
+    derive = partial(_derived, b"tracker web session")
+    assert settings.secret_key is not None
+    app.config.update(
+        SECRET_KEY=derive(settings.secret_key),
+        SECRET_KEY_FALLBACKS=[derive(key) for key in settings.old_secret_keys.split()],
+        SESSION_COOKIE_NAME="tracker_session",
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_SECURE=urlsplit(settings.url).scheme == "https",
+        PERMANENT_SESSION_LIFETIME=timedelta(days=SESSION_DAYS),
+        SEND_FILE_MAX_AGE_DEFAULT=timedelta(hours=1),
+    )
+
+
+def _derived(purpose: bytes, secret: str) -> bytes:
+    """A key for one purpose: the cookie's signature never tells of the vault's."""
+    return hmac.new(secret.encode(), purpose, hashlib.sha256).digest()

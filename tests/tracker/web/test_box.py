@@ -1,0 +1,217 @@
+"""A box's page, and everything that can be changed on it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy.orm import Session
+
+from tests.tracker.domain import NOW, a_box, stage
+from tests.tracker.web.conftest import Team
+from tests.tracker.web.factories_web import a_mail, browser_of, counted
+from tracker import fields, filing
+from tracker.boxes import Box
+from tracker.fields import Field
+
+
+def field(write: Session, box: Box, name: str) -> Field:
+    return next(one for one in fields.of_pipeline(write, box.pipeline_id) if one.name == name)
+
+
+def again(write: Session, box: Box) -> Box:
+    write.expire_all()
+    return write.get_one(Box, box.id)
+
+
+def test_tells_mail_and_events_in_one_timeline_with_reasons(
+    browser: FlaskClient, team: Team, write: Session
+) -> None:
+    box = a_box(write, team.viewer, "Acme deal", "anna@acme.test", at="Lead")
+    a_mail(
+        write, team.mailbox, "The offer", sender="anna@acme.test", sender_name="Anna", text="Forty seats, please.",
+        attachments=[{"filename": "Plan.pdf", "size": 20480, "inline": False}],
+    )  # fmt: skip
+    write.commit()
+    page = browser.get(f"/b/{box.key}").text
+    assert "Forty seats, please." in page
+    assert "Alice Archer made this box in Lead" in page
+    assert "Because anna@acme.test is a contact of this box." in page
+    assert "Plan.pdf" in page
+    assert "20 KB" in page
+
+
+def test_shows_teammates_mail_only_once_it_is_in_a_box(app: Flask, team: Team, write: Session) -> None:
+    box = a_box(write, team.viewer, "Acme deal", at="Lead")
+    mail = a_mail(write, team.mailbox, "The offer", text="Our secret price")
+    write.commit()
+    bob = browser_of(app, team.bob)
+    assert bob.get(f"/c/{mail.key}").status_code == 404
+    filing.file(write, team.viewer, mail, box)
+    write.commit()
+    assert "Our secret price" in bob.get(f"/b/{box.key}").text
+    assert bob.get(f"/c/{mail.key}").status_code == 200
+
+
+def test_never_shows_internal_mail_to_others_even_when_filed(app: Flask, team: Team, write: Session) -> None:
+    box = a_box(write, team.viewer, "Acme deal", at="Lead")
+    mail = a_mail(
+        write, team.mailbox, "Between us", sender="alice@team.example", to=["gina@team.example"], text="Private words"
+    )
+    filing.file(write, team.viewer, mail, box)
+    write.commit()
+    page = browser_of(app, team.bob).get(f"/b/{box.key}").text
+    assert "Private words" not in page
+    assert "Between us" not in page
+
+
+def test_takes_as_many_queries_for_50_mails_as_for_5(
+    browser: FlaskClient, team: Team, write: Session, app: Flask
+) -> None:
+    used = app.extensions["gmail_sync"].services.sessions.kw["bind"]
+    box = a_box(write, team.viewer, "Acme deal", "anna@acme.test", at="Lead")
+    counts = []
+    for numbers in (range(5), range(5, 50)):
+        for number in numbers:
+            a_mail(write, team.mailbox, f"Mail {number}", sender="anna@acme.test")
+        write.commit()
+        with counted(used) as statements:
+            assert browser.get(f"/b/{box.key}").status_code == 200
+        counts.append(len(statements)); print('\n@@@@'.join(x[:3000] for x in statements)); print('=======')
+    assert counts[0] == counts[1]
+    assert counts[1] <= 22
+
+
+def test_the_timeline_goes_on_page_by_page(browser: FlaskClient, team: Team, write: Session) -> None:
+    box = a_box(write, team.viewer, "Acme deal", "anna@acme.test", at="Lead")
+    for number in range(90):
+        at = NOW - timedelta(hours=number // 7)  # some at the very same instant
+        a_mail(write, team.mailbox, f"Mail {number:02}.", sender="anna@acme.test", at=at, thread="one")
+    write.commit()
+    address, seen = f"/b/{box.key}", []
+    while address:
+        page = browser.get(address, headers={"HX-Request": "true"} if "after" in address else {}).text
+        seen += [number for number in range(90) if f"Mail {number:02}. —" in page]
+        address = page.split('wide" href="')[1].split('"')[0] if 'class="more"' in page else ""
+    assert sorted(seen) == list(range(90))
+
+
+def test_is_renamed(browser: FlaskClient, team: Team, write: Session) -> None:
+    box = a_box(write, team.viewer, "Acme deal", at="Lead")
+    write.commit()
+    browser.post(f"/b/{box.key}/name", data={"name": "  Acme   2027 "})
+    assert again(write, box).name == "Acme 2027"
+    refused = browser.post(f"/b/{box.key}/name", data={"name": " ", "_place": "name"})
+    assert refused.status_code == 422
+    assert "A box needs a name" in refused.text
+
+
+def test_is_given_to_a_teammate(browser: FlaskClient, team: Team, write: Session) -> None:
+    box = a_box(write, team.viewer, "Acme deal", at="Lead")
+    write.commit()
+    browser.post(f"/b/{box.key}/owner", data={"owner": team.bob.key})
+    assert again(write, box).owner_id == team.bob.id
+    browser.post(f"/b/{box.key}/owner", data={"owner": ""})
+    assert again(write, box).owner_id is None
+
+
+def test_gets_an_organization_that_is_made_if_new(browser: FlaskClient, team: Team, write: Session) -> None:
+    box = a_box(write, team.viewer, "Deal", at="Lead")
+    write.commit()
+    browser.post(f"/b/{box.key}/organization", data={"organization": "Globex", "autobox_domain": "on"})
+    found = again(write, box)
+    assert found.organization is not None
+    assert (found.organization.name, found.autobox_domain) == ("Globex", True)
+    assert "set the organization to Globex" in browser.get(f"/b/{box.key}").text
+
+
+def test_gets_and_loses_contacts(browser: FlaskClient, team: Team, write: Session) -> None:
+    box = a_box(write, team.viewer, "Deal", at="Lead")
+    mail = a_mail(write, team.mailbox, "Earlier", sender="anna@acme.test")
+    write.commit()
+    browser.post(f"/b/{box.key}/contacts", data={"address": "Anna Ito <anna@acme.test>"})
+    contact = again(write, box).contacts[0]
+    assert contact.name == "Anna Ito"
+    assert filing.of_conversations(write, [mail.id])[mail.id][0].state == filing.FILED
+    browser.post(f"/b/{box.key}/contacts/{contact.key}/remove")
+    assert again(write, box).contacts == []
+
+
+@pytest.mark.parametrize(("typed", "said"), [("nonsense", "Expected an address"), ("bob@team.example", "team&#39;s own")])
+def test_refuses_contacts_that_are_none(
+    browser: FlaskClient, team: Team, write: Session, typed: str, said: str
+) -> None:
+    box = a_box(write, team.viewer, "Deal", at="Lead")
+    write.commit()
+    answer = browser.post(f"/b/{box.key}/contacts", data={"address": typed, "_place": "contacts"})
+    assert answer.status_code == 422
+    assert said in answer.text
+
+
+class TestFields:
+    def test_are_saved_together(self, browser: FlaskClient, team: Team, write: Session) -> None:
+        box = a_box(write, team.viewer, "Deal", at="Lead")
+        value, close = field(write, box, "Value"), field(write, box, "Expected close")
+        write.commit()
+        data = {f"field-{value.key}": "1.250,50 EUR", f"field-{close.key}": "2026-12-24", "_place": "fields"}
+        browser.post(f"/b/{box.key}/fields", data=data)
+        values = again(write, box).values
+        assert values[value.key] == {"amount": "1250.50", "currency": "EUR"}
+        page = browser.get(f"/b/{box.key}").text
+        assert "1,250.50 EUR" in page
+        assert "set Expected close to 24 Dec 2026" in page
+
+    def test_wrong_ones_are_told_beside_each_and_none_is_saved(
+        self, browser: FlaskClient, team: Team, write: Session
+    ) -> None:
+        box = a_box(write, team.viewer, "Deal", at="Lead")
+        value, close = field(write, box, "Value"), field(write, box, "Expected close")
+        write.commit()
+        data = {f"field-{value.key}": "a lot", f"field-{close.key}": "2026-12-24", "_place": "fields"}
+        answer = browser.post(f"/b/{box.key}/fields", data=data)
+        assert answer.status_code == 422
+        assert f'id="refused-field-{value.key}"' in answer.text
+        assert 'value="a lot"' in answer.text
+        assert again(write, box).values == {}
+
+
+def test_a_conversation_is_taken_out_for_good(browser: FlaskClient, team: Team, write: Session) -> None:
+    box = a_box(write, team.viewer, "Acme deal", "anna@acme.test", at="Lead")
+    mail = a_mail(write, team.mailbox, "Private matter", sender="anna@acme.test", thread="one")
+    write.commit()
+    browser.post(f"/b/{box.key}/conversations/{mail.key}/remove")
+    a_mail(write, team.mailbox, "Re: Private matter", sender="anna@acme.test", thread="one")
+    write.commit()
+    assert "Private matter" not in browser.get(f"/b/{box.key}").text
+
+
+def test_is_archived_and_brought_back(browser: FlaskClient, team: Team, write: Session) -> None:
+    box = a_box(write, team.viewer, "Acme deal", at="Lead")
+    write.commit()
+    browser.post(f"/b/{box.key}/archive")
+    assert "Acme deal" not in browser.get(f"/p/{box.pipeline.key}").text.split("<main")[1].split("</h3>", 1)[-1]
+    assert again(write, box).archived_at is not None
+    browser.post(f"/b/{box.key}/archive")
+    assert again(write, box).archived_at is None
+
+
+def test_moves_without_scripts(browser: FlaskClient, team: Team, write: Session) -> None:
+    box = a_box(write, team.viewer, "Acme deal", at="Lead")
+    won = stage(write, box.pipeline, "Won")
+    write.commit()
+    page = browser.post(f"/b/{box.key}/stage", data={"stage": won.key, "version": "1"}, follow_redirects=True).text
+    assert "Moved to Won" in page
+    assert "moved it from Lead to Won" in page
+
+
+def test_a_contact_is_shown_and_corrected(browser: FlaskClient, team: Team, write: Session) -> None:
+    box = a_box(write, team.viewer, "Acme deal", "anna@acme.test", at="Lead")
+    contact = box.contacts[0]
+    write.commit()
+    assert "anna@acme.test" in browser.get(f"/contacts/{contact.key}").text
+    browser.post(f"/contacts/{contact.key}", data={"name": "Anna Ito", "phone": "+81 3 1234", "location": "Tokyo"})
+    page = browser.get(f"/contacts/{contact.key}").text
+    assert all(words in page for words in ("Anna Ito", "+81 3 1234", "Tokyo", "Acme deal"))
+    assert browser.post(f"/contacts/{contact.key}", data={"name": ""}).status_code == 422

@@ -1,0 +1,145 @@
+"""Offers: new boxes, offered or made from conversations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.orm import Session
+
+from tracker import boxes, contacts, filing, people
+from tracker.addresses import Address, domain_of, person_name
+from tracker.boxes import Box
+from tracker.contacts import Contact
+from tracker.conversations import Conversation
+from tracker.filing import FILED, SUGGESTED, Decision
+from tracker.matching import Gathered, gather
+from tracker.messages import Message
+from tracker.people import Viewer
+from tracker.pipelines import NewConversation, Pipeline
+from tracker.signatures import phone_numbers
+
+BY_FIRST_MAIL = "first mail"
+
+
+def offer_new_boxes(
+    session: Session,
+    viewer: Viewer,
+    gathered: Gathered,
+    ids: Sequence[int],
+    connected_at: datetime,
+    now: datetime,
+) -> None:
+    """A conversation that somebody of the team began with an unknown person offers a new box."""
+    query = select(Pipeline).where(
+        Pipeline.team_id == viewer.team_id,
+        Pipeline.archived_at.is_(None),
+        Pipeline.new_conversation != NewConversation.OFF.value,
+    )
+    offering = session.scalars(query.order_by(Pipeline.position)).all()
+    if not offering:
+        return
+    addresses = {address for found in gathered.outside.values() for address in found}
+    known = contacts.known(session, viewer.team_id, addresses)
+    for first in _first_messages(session, ids):
+        outside = gathered.outside.get(first.conversation_id, {})
+        strangers = [address for normalized, address in outside.items() if normalized not in known]
+        if first.sender_normalized not in gathered.own or not strangers or len(strangers) < len(outside):
+            continue
+        for pipeline in offering:
+            _offer(session, viewer, pipeline, first, strangers, connected_at, now)
+
+
+def _first_messages(session: Session, ids: Sequence[int]) -> Sequence[Message]:
+    query = (
+        select(Message)
+        .where(Message.conversation_id.in_(ids))
+        .ext(distinct_on(Message.conversation_id))
+        .order_by(Message.conversation_id, Message.sent_at, Message.id)
+    )
+    return [message for message in session.scalars(query) if message.automatic is None]
+
+
+def _offer(
+    session: Session,
+    viewer: Viewer,
+    pipeline: Pipeline,
+    first: Message,
+    strangers: Sequence[Address],
+    connected_at: datetime,
+    now: datetime,
+) -> None:
+    decided = filing.of_conversations(session, [first.conversation_id])[first.conversation_id]
+    if any(row.pipeline_id == pipeline.id for row in decided):
+        return
+    reason = f"because {first.sender_address} wrote first to {strangers[0].address}, who is in no box yet"
+    if pipeline.new_conversation == NewConversation.CREATE and first.sent_at >= connected_at:
+        conversation = session.get_one(Conversation, first.conversation_id)
+        _make_box(session, viewer, pipeline, conversation, strangers[:1], reason, now)
+        return
+    offer = Decision(first.conversation_id, None, pipeline.id, SUGGESTED, BY_FIRST_MAIL, reason)
+    filing.decide_by_rule(session, viewer.team_id, [offer], viewer)
+
+
+def _make_box(
+    session: Session,
+    viewer: Viewer,
+    pipeline: Pipeline,
+    conversation: Conversation,
+    addresses: Sequence[Address],
+    reason: str,
+    now: datetime,
+) -> Box:
+    people_ = [contacts.ensure(session, viewer, address) for address in addresses]
+    box = boxes.create(session, viewer, pipeline, people_[0].name, contacts=people_, now=now, why=reason)
+    box.owner_id = _owner(session, conversation)
+    decision = Decision(conversation.id, box.id, pipeline.id, FILED, BY_FIRST_MAIL, reason)
+    filing.decide_by_rule(session, viewer.team_id, [decision], viewer)
+    return box
+
+
+def _owner(session: Session, conversation: Conversation) -> int | None:
+    """Whoever of the team wrote first."""
+    query = (
+        select(people.OwnAddress.user_id)
+        .join(Message, Message.sender_normalized == people.OwnAddress.normalized)
+        .where(Message.conversation_id == conversation.id, people.OwnAddress.team_id == conversation.team_id)
+        .order_by(Message.sent_at)
+    )
+    return session.scalar(query.limit(1))
+
+
+def draft_box(session: Session, viewer: Viewer, conversation: Conversation) -> tuple[str, list[Contact]]:
+    """A name and contacts for a new box made from a conversation, from what the mail says.
+
+    The contacts are made (with the organization of their domain and the phone number in their signature) for
+    the rep to correct.
+    """
+    gathered = gather(session, viewer.team_id, [conversation.id])
+    outside = gathered.outside.get(conversation.id, {})
+    texts: dict[str, str] = {}
+    query = select(Message.sender_normalized, Message.text).where(Message.conversation_id == conversation.id)
+    for sender, words in session.execute(query.order_by(Message.sent_at)):
+        texts[sender] = words
+    made = []
+    for normalized, address in outside.items():
+        phones = phone_numbers(texts.get(normalized, ""), _region(normalized))
+        made.append(contacts.ensure(session, viewer, address, phone=phones[0] if phones else ""))
+    return _box_name(made, outside, conversation), made
+
+
+def _region(normalized: str) -> str | None:
+    """A guess at the country of a phone number without a prefix: the address's country domain (ISO 3166)."""
+    suffix = domain_of(normalized).rsplit(".", 1)[-1]
+    return {"uk": "GB"}.get(suffix, suffix.upper()) if len(suffix) == 2 else None
+
+
+def _box_name(made: Sequence[Contact], outside: dict[str, Address], conversation: Conversation) -> str:
+    if not made:
+        return conversation.subject or "New box"
+    first = made[0]
+    if first.organization is not None:
+        return f"{first.organization.name} – {first.name}"
+    return first.name or person_name(next(iter(outside.values())))
