@@ -13,9 +13,11 @@ from flask import Flask
 from config import rooms, teams
 from config.rooms import Rooms
 from config.settings import Settings
+from gmail_sync import sync
 from gmail_sync import web as gmail_web
 from tracker.web import pages
 from tracker.web.frame import Frame
+from webhooks import gmail_push
 
 SESSION_DAYS = 30
 
@@ -39,7 +41,16 @@ def create_app(settings: Settings, furnished: Rooms | None = None) -> Flask:
         found=lambda session, address, name: teams.found(session, settings.team_name, address, name),
         admins=settings.admin_addresses,
     )
+    _open_doors(app, settings, furnished)
     return app
+
+
+def _open_doors(app: Flask, settings: Settings, furnished: Rooms) -> None:
+    """The doors that machines knock on; they bring tokens of their own, not our forms'."""
+    address = settings.push_audience or f"{settings.url}{gmail_push.PATH}"
+    sender = gmail_push.Sender(settings.google_certs_url, address, settings.push_service_account)
+    door = gmail_push.Door(furnished.sessions, sender, partial(sync.wake, furnished.jobs), furnished.gmail.now)
+    app.extensions["csrf"].exempt(gmail_push.init_app(app, door))
 
 
 def _configure(app: Flask, settings: Settings) -> None:

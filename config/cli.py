@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from typing import Any
 import click
 from sqlalchemy.exc import OperationalError
 
-from config import postgres, settings, teams, up, worker
+from config import ports, postgres, settings, teams, up, worker
 from config.rooms import Rooms, furnish
 from config.settings import Settings, SettingsError
 from gmail_sync import backfill, budget, oauth, sync
@@ -83,7 +84,7 @@ def up_command(with_demo: bool) -> None:
     """Run everything on this machine until Ctrl-C."""
     try:
         up.Up(_settings(), with_demo, click.echo).run()
-    except (up.UpError, postgres.PostgresError) as error:
+    except (up.UpError, postgres.PostgresError, ports.PortTaken) as error:
         raise Refused(str(error)) from None
 
 
@@ -92,11 +93,14 @@ def serve() -> None:
     """Run the web server."""
     from granian import Granian
     from granian.constants import Interfaces
+    from granian.log import LogLevels
 
     with _rooms() as rooms:
         read = rooms.settings
-        import os
-
+        try:
+            ports.check(read.host, read.port, "TRACKER_PORT")
+        except ports.PortTaken as error:
+            raise Refused(str(error)) from None
         os.environ.update(read.environment())  # for the processes that granian starts
         Granian(
             "config.wsgi:app",
@@ -104,7 +108,8 @@ def serve() -> None:
             port=read.port,
             interface=Interfaces.WSGI,
             workers=1,
-            blocking_threads=8,
+            blocking_threads=4,
+            log_level=LogLevels.error,
             log_access=False,
             respawn_failed_workers=True,
         ).serve()
@@ -181,8 +186,8 @@ def sandbox_serve(
             push,
             ready=_play if with_demo else _say_ready,
         )
-    except OSError as error:
-        raise Refused(f"{host}:{port} can't be listened on: {error.strerror or error}") from None
+    except (OSError, SystemExit):  # werkzeug's server leaves when its port is taken
+        raise Refused(f"{host}:{port} can't be listened on; is something else there?") from None
 
 
 def _say_ready(_: Any, server: Any) -> None:
@@ -400,7 +405,7 @@ def _told(rooms: Rooms, session: Any, box: Mailbox) -> dict[str, Any]:
             "state": progress.state,
             "done": progress.done,
             "total": progress.total,
-            "seconds_left": progress.left.total_seconds() if progress.left else None,
+            "seconds_left": progress.left.total_seconds() if progress.left is not None else None,
         },
     }
 

@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,7 +17,7 @@ from typing import IO
 
 import requests
 
-from config import demo, postgres
+from config import ports, postgres
 from config.rooms import furnish
 from config.settings import Settings
 from tracker import migrations
@@ -107,19 +106,9 @@ class Up:
                 self.say("Stopping; your data stays")
 
     def _check_ports(self) -> None:
-        ports = {"TRACKER_PORT": self.settings.port}
+        ports.check(self.settings.host, self.settings.port, "TRACKER_PORT")
         if self.with_demo:
-            ports["TRACKER_SANDBOX_PORT"] = self.settings.sandbox_port
-        for name, port in ports.items():
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind((self.settings.host, port))
-                except OSError as error:
-                    raise UpError(
-                        f"{self.settings.host}:{port} can't be listened on ({error.strerror}); stop what uses "
-                        f"it, or set {name} to another port"
-                    ) from None
+            ports.check("127.0.0.1", self.settings.sandbox_port, "TRACKER_SANDBOX_PORT")
 
     @contextmanager
     def _database(self) -> Iterator[Settings]:
@@ -139,7 +128,7 @@ class Up:
         child = Child("The sandbox", (*arguments, *data), settings.environment())
         self.children.append(child)
         child.start()
-        client = _answer(f"{url}/sandbox/status", child)
+        client = _answer(f"{url}/sandbox/", child).json()
         return settings.model_copy(
             update={
                 "gmail_api_url": url,
@@ -160,6 +149,8 @@ class Up:
         try:
             migrations.upgrade(rooms.engine)
             if self.with_demo:
+                from config import demo  # the story and the sandbox, which nobody else needs
+
                 demo.seed(rooms, settings.gmail_api_url)
         finally:
             rooms.close()
@@ -170,7 +161,7 @@ class Up:
             child = Child(name, (command,), environment)
             self.children.append(child)
             child.start()
-        _answer(f"http://{_reachable(settings.host)}:{settings.port}/healthz", self.children[-2])
+        _answer(f"http://{ports.reachable(settings.host)}:{settings.port}/healthz", self.children[-2])
         self.say(f"\n  Tracker is at {settings.url}\n  Ctrl-C stops it; your data stays in {settings.data_dir}/\n")
 
     def _watch(self) -> None:
@@ -187,20 +178,16 @@ class Up:
             child.wait(deadline)
 
 
-def _reachable(host: str) -> str:
-    return "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
-
-
-def _answer(url: str, child: Child, seconds: float = 60.0) -> dict[str, str]:
-    """The JSON at `url`, once it answers."""
+def _answer(url: str, child: Child, seconds: float = 60.0) -> requests.Response:
+    """The first good answer of a process that has just been started. Raises `UpError`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        with contextlib.suppress(requests.RequestException, ValueError):
+        if child.process is not None and child.process.poll() is not None:
+            raise UpError(f"{child.name} ended with {child.process.returncode}; the lines above say why")
+        with contextlib.suppress(requests.RequestException):
             answer = requests.get(url, timeout=5)
             if answer.ok:
-                return dict(answer.json())
-        if child.process is not None and child.process.poll() is not None:
-            raise UpError(f"{child.name} ended with {child.process.returncode}; its last lines above say why")
+                return answer
         time.sleep(0.1)
     raise UpError(f"{child.name} did not answer at {url} within {seconds:.0f} s")
 

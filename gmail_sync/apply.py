@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +22,17 @@ from tracker.messages import HIDING_LABELS
 def parse_visible(resources: Iterable[Mapping[str, Any]]) -> list[ParsedMessage]:
     """Parse messages, without drafts, spam and trash (which are not the tracker's business)."""
     hiding = set(HIDING_LABELS)
-    return [parse(resource) for resource in resources if not hiding & set(resource.get("labelIds") or ())]
+    return [_parsed(resource) for resource in resources if not hiding & set(resource.get("labelIds") or ())]
+
+
+def _parsed(resource: Mapping[str, Any]) -> ParsedMessage:
+    mail = parse(resource)
+    if mail.gmail_id:
+        return mail
+    # Its content broke the parser: it is kept under its own id all the same, with what Gmail says about it.
+    bare = parse({name: value for name, value in resource.items() if name != "payload"})
+    identity = hashlib.sha256(f"tracker unreadable {bare.gmail_id}".encode()).digest()
+    return replace(bare, defects=mail.defects, identity=identity)
 
 
 def store(session: Session, mailbox: Mailbox, mails: Sequence[ParsedMessage], now: datetime) -> int:
@@ -39,7 +52,7 @@ def incoming(mail: ParsedMessage) -> Incoming:
     """A parsed message as the tracker's tables have it."""
     sender = mail.sender or Address("", "", "")
     message = {
-        "identity": mail.identity,
+        "identity": _identity(mail),
         "rfc822_message_id": mail.message_id,
         "sent_at": mail.sent_at,
         "utc_offset": mail.utc_offset,
@@ -63,6 +76,13 @@ def incoming(mail: ParsedMessage) -> Incoming:
         for one in addresses
     ]
     return Incoming(message, recipients, _copy(mail))
+
+
+def _identity(mail: ParsedMessage) -> bytes:
+    """What the message is known by; of what could not be read at all, each is a message of its own."""
+    if not mail.unreadable:
+        return mail.identity
+    return hashlib.sha256(mail.identity + mail.gmail_thread_id.encode() + mail.gmail_id.encode()).digest()
 
 
 def _copy(mail: ParsedMessage) -> dict[str, Any]:

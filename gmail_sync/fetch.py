@@ -11,8 +11,8 @@ from gmail_sync import apply, wanted
 from gmail_sync.client import BATCH_SIZE
 from gmail_sync.errors import GmailError, Transient
 from gmail_sync.parse import ParsedMessage
-from gmail_sync.session import Sync
-from gmail_sync.wanted import Fetch
+from gmail_sync.session import READING_SHARE, Sync
+from gmail_sync.wanted import MESSAGE_COST, THREAD_COST, Fetch
 from tracker.mailboxes import Mailbox
 
 log = logging.getLogger(__name__)
@@ -31,13 +31,13 @@ class Batch:
     messages: int = 0
     units: int = 0
 
-    def fits(self, fetch: Fetch) -> bool:
+    def fits(self, fetch: Fetch, units: int) -> bool:
         """Whether one more thread keeps the batch within its bounds."""
         calls = 1 if fetch.whole_thread else len(fetch.gmail_ids)
         return (
             self.calls + calls <= BATCH_SIZE
             and self.messages + len(fetch.gmail_ids) <= MESSAGES_A_BATCH
-            and self.units + fetch.units <= UNITS_A_BATCH
+            and self.units + fetch.units <= units
         )
 
     def add(self, fetch: Fetch) -> None:
@@ -58,11 +58,11 @@ class Brought:
     error: GmailError | None
 
 
-def batches(fetches: Iterable[Fetch]) -> Iterator[Batch]:
-    """Pack threads into batches, in order."""
+def batches(fetches: Iterable[Fetch], units: int = UNITS_A_BATCH) -> Iterator[Batch]:
+    """Pack threads into batches of at most so many units, in order."""
     batch = Batch()
-    for fetch in _cut(fetches):
-        if batch.fetches and not batch.fits(fetch):
+    for fetch in _cut(fetches, min(BATCH_SIZE, units // MESSAGE_COST)):
+        if batch.fetches and not batch.fits(fetch, units):
             yield batch
             batch = Batch()
         batch.add(fetch)
@@ -70,14 +70,19 @@ def batches(fetches: Iterable[Fetch]) -> Iterator[Batch]:
         yield batch
 
 
-def _cut(fetches: Iterable[Fetch]) -> Iterator[Fetch]:
+def _units_a_batch(sync: Sync) -> int:
+    """At most half of a minute's: a batch that needs the whole window waits for ever behind small calls."""
+    return min(UNITS_A_BATCH, max(THREAD_COST, int(sync.services.units_per_minute * READING_SHARE) // 2))
+
+
+def _cut(fetches: Iterable[Fetch], most: int) -> Iterator[Fetch]:
     """A thread that must be asked for message by message may be larger than a batch."""
     for fetch in fetches:
-        if fetch.whole_thread or len(fetch.gmail_ids) <= BATCH_SIZE:
+        if fetch.whole_thread or len(fetch.gmail_ids) <= most:
             yield fetch
             continue
-        for start in range(0, len(fetch.gmail_ids), BATCH_SIZE):
-            yield Fetch(fetch.gmail_thread_id, fetch.gmail_ids[start : start + BATCH_SIZE], fetch.tried)
+        for start in range(0, len(fetch.gmail_ids), most):
+            yield Fetch(fetch.gmail_thread_id, fetch.gmail_ids[start : start + most], fetch.tried)
 
 
 def fetch_some(sync: Sync) -> int:
@@ -90,7 +95,7 @@ def fetch_some(sync: Sync) -> int:
     with ThreadPoolExecutor(max_workers=UNDER_WAY, thread_name_prefix="gmail") as pool:
         waiting: list[tuple[Batch, Future[list[Brought]]]] = []
         try:
-            for batch in batches(planned):
+            for batch in batches(planned, _units_a_batch(sync)):
                 if len(waiting) >= UNDER_WAY:
                     _store(sync, *waiting.pop(0))
                 waiting.append((batch, pool.submit(_ask, sync, batch)))

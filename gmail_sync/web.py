@@ -227,7 +227,7 @@ def _lines() -> list[Line]:
     found = mailboxes.of_team(db(), who.team_id) if admin else mailboxes.of_user(db(), user().id)
     names = {one.id: one.name for one in people.of_team(db(), who.team_id)}
     spent = select(Units.mailbox_id, func.sum(Units.units)).where(Units.team_id == who.team_id)
-    units = dict(db().execute(spent.group_by(Units.mailbox_id)).tuples().all())
+    units = dict(db().execute(spent.group_by(Units.mailbox_id)).all())
     return [
         Line(
             mailbox,

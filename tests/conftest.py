@@ -14,6 +14,8 @@ from sqlalchemy.orm import Session
 import config.tables  # noqa: F401 - makes the metadata whole
 from config import postgres
 from config.postgres import Cluster
+from gmail_sync.sandbox import Sandbox
+from tests.gmail_sync.syncing import ALICE, BOB, Team, make_team
 from tests.sandbox_fixtures import api, clock, make_sandbox, sandbox  # noqa: F401
 from tracker import migrations
 from tracker.db import Sessions, make_engine, make_sessions
@@ -65,6 +67,15 @@ def session(sessions: Sessions) -> Iterator[Session]:
     """A session that the test may use freely; nothing of it is committed unless the test does."""
     with sessions() as made:
         yield made
+
+
+@pytest.fixture
+def team(sandbox: Sandbox, sessions: Sessions) -> Team:  # noqa: F811
+    """Alice and Bob have mailboxes at the sandbox; nothing is connected yet, and there is no quota."""
+    sandbox.quota.concurrent_requests = 0
+    for address in (ALICE, BOB):
+        sandbox.add_user(address)
+    return make_team(sandbox, sessions)
 
 
 @pytest.fixture(scope="session")

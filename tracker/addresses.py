@@ -354,7 +354,7 @@ def _suffixes(*, only_icann: bool) -> PublicSuffixList:
 
 @lru_cache(maxsize=1)
 def _free_mail_domains() -> frozenset[str]:
-    text = resources.files("tracker").joinpath("data", "free_mail_domains.txt").read_text(encoding="utf-8")
+    text = resources.files("tracker.data").joinpath("free_mail_domains.txt").read_text(encoding="utf-8")
     return frozenset(line for line in text.split("\n") if line and not line.startswith("#"))
 
 

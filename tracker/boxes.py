@@ -215,7 +215,7 @@ def remove_stage(session: Session, viewer: Viewer, stage: Stage, move_to: Stage 
         raise PipelineError("A pipeline keeps at least one stage")
     inside = session.scalars(select(Box).where(Box.stage_id == stage.id).with_for_update()).all()
     if inside and (move_to is None or move_to.pipeline_id != stage.pipeline_id or move_to.id == stage.id):
-        raise PipelineError(f"{stage.name} holds {len(inside)} boxes; choose the stage that they go to")
+        raise PipelineError(f"{stage.name} is not empty ({len(inside)} boxes); choose the stage that they go to")
     for box in inside:
         assert move_to is not None
         move(session, viewer, box, move_to, now=now, why=f"because the stage {stage.name} was removed")

@@ -227,7 +227,7 @@ def _dropdown(_: Session, field: Field, value: Any) -> str:
 
 
 def _tags(_: Session, __: Field, value: Any) -> list[str]:
-    words = value.split(",") if isinstance(value, str) else list(value)
+    words = value if isinstance(value, list | tuple) else str(value).split(",")
     tags = list(dict.fromkeys(str(word).strip() for word in words if str(word).strip()))
     if len(tags) > TAGS_LIMIT or any(len(tag) > 60 for tag in tags):
         raise FieldError(f"At most {TAGS_LIMIT} tags of up to 60 characters")
@@ -256,9 +256,10 @@ def _url(_: Session, __: Field, value: Any) -> str:
     text = text if "://" in text else f"https://{text}"
     try:
         parts = urlsplit(text)
-    except ValueError:
-        parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.hostname or len(text) > 2000:
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:  # a port that is none, a broken IPv6 address
+        good = False
+    if not good or len(text) > 2000 or re.search(r"[\s<>\"]", text):
         raise FieldError("Expected a web address such as https://example.com")
     return text
 

@@ -21,6 +21,8 @@ _SMALL = 64 * 1024
 _FEW_TAGS = 5_000
 _FEW_REPEATS = 500_000
 
+#: Tags written anew; of what follows only the text is kept.
+_MAX_TAGS = 100_000
 _MAX_DEPTH = 150
 _MAX_FORMATTING = 12
 _MAX_ATTRIBUTES = 40
@@ -60,6 +62,9 @@ _ATTRIBUTE = re.compile(
     r"""[\s/]*([^\s=<>"'/]{1,64})(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'<>]*)))?""",
 )
 _OPENED = re.compile(r"<(?:a|b|big|code|em|font|i|nobr|s|small|strike|strong|tt|u)\b", re.IGNORECASE)
+#: Where markup begins; any other "<" is a character like others.
+_START = re.compile(r"<(?=/?[a-zA-Z]|[!?/])")
+_ANY_TAG = re.compile(r"<[^<>]*>")
 _COSTLY = re.compile("[&\u0080-\u00bf]")
 
 
@@ -75,7 +80,7 @@ def tidy(markup: str) -> str:
     """`markup` itself when it is small; else the same, closed and nested so that no parser stumbles.
 
     What is lost: elements that mail has no use for (svg, form controls), more than 150 levels of nesting, more
-    than 12 of formatting, and misplaced tags.
+    than 12 of formatting, misplaced tags, and all tags after the first 100,000.
     """
     return markup if is_small(markup) else _Writer().write(markup)
 
@@ -190,11 +195,14 @@ def _in_pieces(text: str) -> str:
 
 def _tokens(markup: str) -> Iterator[tuple[bool, str, str]]:
     """Tags as (closing, name, attributes ready to write), texts as (False, "", text)."""
-    position = 0
+    position = tags = 0
     unclosed: set[str] = set()
     while position < len(markup):
-        start = markup.find("<", position)
-        start = len(markup) if start < 0 else start
+        if tags > _MAX_TAGS:
+            yield False, "", _ANY_TAG.sub(" ", markup[position:])
+            return
+        found = _START.search(markup, position)
+        start = found.start() if found else len(markup)
         if start > position:
             yield False, "", markup[position:start]
         if start == len(markup):
@@ -202,10 +210,8 @@ def _tokens(markup: str) -> Iterator[tuple[bool, str, str]]:
         tag = _TAG.match(markup, start)
         if tag is None:
             position = _after_declaration(markup, start)
-            if position == start:
-                position = start + 1
-                yield False, "", "<"
             continue
+        tags += 1
         name = tag[2].lower()
         attributes, position = _attributes(markup, tag.end())
         if name in UNSEEN and not tag[1]:
@@ -215,14 +221,12 @@ def _tokens(markup: str) -> Iterator[tuple[bool, str, str]]:
 
 
 def _after_declaration(markup: str, start: int) -> int:
-    """Where a comment or declaration ends; `start` when there is none: a "<" that is only a character."""
+    """Where a comment or declaration ends."""
     if markup.startswith("<!--", start):
         end = markup.find("-->", start + 2)
         return len(markup) if end < 0 else end + 3
-    if markup.startswith(("<!", "<?", "</"), start):
-        end = markup.find(">", start)
-        return len(markup) if end < 0 else end + 1
-    return start
+    end = markup.find(">", start)
+    return len(markup) if end < 0 else end + 1
 
 
 def _after_unseen(markup: str, position: int, name: str, unclosed: set[str]) -> int:

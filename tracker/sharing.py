@@ -6,7 +6,7 @@ team is seen by the team; purely internal mail, drafts, spam and trash are only 
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, and_, exists, not_, or_, select
+from sqlalchemy import ColumnElement, Select, and_, not_, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from tracker.filing import FILED, Filing
@@ -25,30 +25,34 @@ def may_read(viewer: Viewer) -> ColumnElement[bool]:
 
 def holds(viewer: Viewer) -> ColumnElement[bool]:
     """SQL: one of the viewer's mailboxes holds the `Message`, outside trash, spam and drafts."""
-    return exists(
+    mine = (
         select(Copy.id)
         .join(Mailbox, Mailbox.id == Copy.mailbox_id)
         .where(Copy.message_id == Message.id, Mailbox.user_id == viewer.user_id, ~Copy.hidden)
     )
+    return _exists(mine)
+
+
+def _exists(query: Select[tuple[int]]) -> ColumnElement[bool]:
+    # Only the message is the enclosing query's: left to itself, SQLAlchemy would take over any table that the
+    # page joins as well, and the gate would ask about the page's row instead of its own.
+    return query.correlate(Message).exists()
 
 
 def _shared_by_box() -> ColumnElement[bool]:
-    filed = exists(
-        select(Filing.id).where(Filing.conversation_id == Message.conversation_id, Filing.state == FILED)
-    )
-    held = exists(select(Copy.id).where(Copy.message_id == Message.id, ~Copy.hidden))
-    return and_(filed, held, _with_outsider())
+    filed = select(Filing.id).where(Filing.conversation_id == Message.conversation_id, Filing.state == FILED)
+    held = select(Copy.id).where(Copy.message_id == Message.id, ~Copy.hidden)
+    return and_(_exists(filed), _exists(held), _with_outsider())
 
 
 def _with_outsider() -> ColumnElement[bool]:
     own = aliased(OwnAddress)
 
     def ours(address: InstrumentedAttribute[str]) -> ColumnElement[bool]:
-        return exists(select(own.id).where(own.team_id == Message.team_id, own.normalized == address))
+        query = select(own.id).where(own.team_id == Message.team_id, own.normalized == address)
+        return query.correlate(Message, Recipient).exists()
 
-    outsider = exists(
-        select(Recipient.id).where(
-            Recipient.message_id == Message.id, Recipient.kind != "reply-to", not_(ours(Recipient.normalized))
-        )
+    outsider = select(Recipient.id).where(
+        Recipient.message_id == Message.id, Recipient.kind != "reply-to", not_(ours(Recipient.normalized))
     )
-    return or_(not_(ours(Message.sender_normalized)), outsider)
+    return or_(not_(ours(Message.sender_normalized)), _exists(outsider))

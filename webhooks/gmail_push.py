@@ -23,6 +23,7 @@ from google.oauth2 import id_token
 from tracker import mailboxes
 from tracker.db import Sessions, transaction
 from tracker.mailboxes import State
+from tracker.web.frame import public
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ def init_app(app: Flask, door: Door) -> Blueprint:
     blueprint = Blueprint("gmail_push", __name__)
 
     @blueprint.post(PATH)
+    @public
     def push() -> Response:
         status, said = receive(door, request.get_data(cache=False), request.headers.get("Authorization", ""))
         return Response(said, status, mimetype="application/json")

@@ -124,7 +124,13 @@ def floor(box: SandboxMailbox) -> int:
 
 
 def killed_again_and_again(
-    team: Team, mailbox: Mailbox, box: SandboxMailbox, workers: Workers, asked: Asked, rng: random.Random, kills: int
+    team: Team,
+    mailbox: Mailbox,
+    box: SandboxMailbox,
+    workers: Workers,
+    asked: Asked,
+    rng: random.Random,
+    kills: int,
 ) -> list[tuple[set[str], int]]:
     """Kill workers at random points; the last one comes to the end.
 
@@ -221,18 +227,14 @@ def test_following_that_is_killed_ends_as_if_nothing_had_been(
 @pytest.mark.soak
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", range(100, 112))
-def test_first_readings_killed_often(
-    team: Team, other: Team, workers: Workers, asked: Asked, seed: int
-) -> None:
+def test_first_readings_killed_often(team: Team, other: Team, workers: Workers, asked: Asked, seed: int) -> None:
     backfill_killed(team, other, workers, asked, seed, kills=KILLS)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", range(200, 212))
-def test_following_killed_often(
-    team: Team, other: Team, workers: Workers, asked: Asked, seed: int
-) -> None:
+def test_following_killed_often(team: Team, other: Team, workers: Workers, asked: Asked, seed: int) -> None:
     history_killed(team, other, workers, asked, seed, kills=KILLS)
 
 
@@ -447,7 +449,8 @@ def made_up(team: Team, mailbox: Mailbox, gmail_id: str) -> None:
     """A copy appears of a message that Gmail does not hold."""
     with transaction(team.sessions) as session:
         row = session.scalars(select(Copy).where(Copy.mailbox_id == mailbox.id).limit(1)).one()
-        kept = {name: getattr(row, name) for name in Copy.__table__.columns.keys() if name not in ("id", "hidden")}
+        names = {column.name for column in Copy.__table__.columns} - {"id", "hidden"}
+        kept = {name: getattr(row, name) for name in names}
         session.execute(insert(Copy).values(**(kept | {"gmail_id": gmail_id})))
 
 

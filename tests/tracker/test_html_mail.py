@@ -99,7 +99,7 @@ def test_nor_when_it_is_hidden_in_large_mail(attack: str) -> None:
     assert_harmless(sanitize(LARGE + attack))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.lists(
         st.sampled_from([*ATTACKS, "<p>", "</p>", "<table>", "'", '"', "<", ">", "<!--", "-->", "&lt;"]),
@@ -186,11 +186,11 @@ def test_large_mail_keeps_its_layout() -> None:
     ],
 )
 def test_time_is_linear_in_the_mail(piece: str) -> None:
-    html = piece * (250_000 // len(piece))
+    html = piece * (120_000 // len(piece))
     started = time.process_time()
     cleaned = sanitize(html)
     text_from_html(html)
-    assert time.process_time() - started < 4
+    assert time.process_time() - started < 3
     assert len(cleaned) < 20_000_000
 
 
@@ -232,7 +232,7 @@ def test_text_is_what_a_reader_sees(html: str, text: str) -> None:
     assert text_from_html(html) == text
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.text(st.sampled_from("<>/=\"'& abpdivtrl!-;\x00é"), max_size=200))
 def test_tidying_loses_no_safety_and_breaks_nothing(text: str) -> None:
     assert_harmless(sanitize(text))

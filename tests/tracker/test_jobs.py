@@ -49,11 +49,11 @@ def work(jobs: Jobs, done: Callable[[], bool], seconds: float = 15.0, stalled_se
     async def run() -> bool:
         worker = asyncio.create_task(jobs.work(concurrency=2, stalled_seconds=stalled_seconds))
         ends = time.monotonic() + seconds
-        while not done() and time.monotonic() < ends and not worker.done():
+        while not (came_true := done()) and time.monotonic() < ends and not worker.done():
             await asyncio.sleep(0.02)
         worker.cancel()
         await asyncio.gather(worker, return_exceptions=True)
-        return done()
+        return came_true
 
     return asyncio.run(run())
 
@@ -139,9 +139,9 @@ def test_jobs_with_one_lock_run_one_after_the_other(jobs: Jobs, sessions: Sessio
         runs.append(number)
 
     jobs.register("sync", job, lock)
-    for number in range(4):
+    for number in range(2):
         jobs.defer("sync", lock="mailbox:1", number=number)
-    assert work(jobs, lambda: len(runs) == 4)
+    assert work(jobs, lambda: len(runs) == 2)
     assert most == [1]
 
 
@@ -200,7 +200,7 @@ def test_workers_are_counted_by_their_signs_of_life(jobs: Jobs, sessions: Sessio
             seen.append(workers(session, 30))
         return seen[-1] == 1
 
-    assert work(jobs, look)
+    assert work(jobs, look), seen[-1]
 
 
 @pytest.fixture
@@ -234,7 +234,8 @@ def test_the_tick_leaves_alone_what_asks_for_nothing(
     jobs: Jobs, sessions: Sessions, services: Services, mailbox: Mailbox
 ) -> None:
     with transaction(sessions) as session:
-        mailboxes.fulfil(session, mailbox.id, mailbox.wanted_at, utc_now())
+        wish = session.get_one(Mailbox, mailbox.id).wanted_at
+        assert mailboxes.fulfil(session, mailbox.id, wish, utc_now())
     sql(sessions, "UPDATE mailboxes SET backfill = 'done'")
     sync.wake_due(jobs, services)
     assert queued(sessions) == []

@@ -21,6 +21,7 @@ def mailbox(session: Session) -> Mailbox:
     found = mailboxes.connect(session, a_team(session), "alice@team.example", b"", NOW)
     found.backfill, found.synced_at = Backfill.DONE.value, NOW
     session.flush()
+    session.refresh(found)
     return found
 
 
@@ -54,7 +55,7 @@ def test_the_first_reading_is_busy(mailbox: Mailbox) -> None:
     assert level(mailbox) == "busy"
 
 
-@pytest.mark.parametrize(("source", "target"), product(State, State))
+@pytest.mark.parametrize(("source", "target"), list(product(State, State)))
 def test_a_state_moves_along_its_arrows_only(
     session: Session, mailbox: Mailbox, source: State, target: State
 ) -> None:

@@ -147,8 +147,8 @@ def test_every_line_is_either_own_or_quoted(text: str) -> None:
     "piece", ["On ", "From: x\n", "a ", "> ", "\n", "1 2 ", "-- \n", "On x@y 2025\n", "<a@", "-"]
 )
 def test_time_is_linear_in_the_text(piece: str) -> None:
-    text = piece * (1_000_000 // len(piece))
+    text = piece * (400_000 // len(piece))
     started = time.process_time()
     split_quoted(text)
     phone_numbers(text, "DE")
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 3

@@ -40,7 +40,7 @@ def known_names(session: Session, box: Box, columns: Sequence[Field], users: Seq
         keys = [str(box.values[one.key]) for one in columns if one.type == kind and one.key in box.values]
         if keys:
             query = select(table.key, table.name).where(table.team_id == box.team_id, table.key.in_(keys))
-            known |= dict(session.execute(query).tuples().all())
+            known |= dict(session.execute(query).all())
     return known
 
 

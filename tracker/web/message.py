@@ -18,5 +18,6 @@ def show(key: str) -> Page:
     if message is None or not message.html:
         abort(404)
     remote_images = request.args.get("images") == "1"
+    body = html_mail.sanitize(message.html, remote_images=remote_images)
     security.as_mail(remote_images=remote_images)
-    return html_mail.document(html_mail.sanitize(message.html, remote_images=remote_images))
+    return html_mail.document(body, remote_images=remote_images)

@@ -63,7 +63,7 @@ def _in_templates() -> dict[str, object]:
 
 def init_app(app: Flask, made: Frame) -> None:
     """Put the frame, its guards and the tracker's pages into an application."""
-    app.config.setdefault("MAX_CONTENT_LENGTH", 2 * MEGABYTE)
+    app.config["MAX_CONTENT_LENGTH"] = 2 * MEGABYTE
     app.config.setdefault("WTF_CSRF_TIME_LIMIT", None)  # as long as the session: a page may stay open for a day
     frame.init_app(app, made)
     security.init_app(app)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import exists, func, literal, select, tuple_
+from sqlalchemy import ColumnElement, exists, func, literal, select, tuple_
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session, joinedload
 
 from tracker import people
@@ -62,7 +63,7 @@ def inbox(
     return rows(session, viewer, found[:limit]), more
 
 
-def _own(viewer: Viewer) -> exists:  # type: ignore[valid-type]
+def _own(viewer: Viewer) -> ColumnElement[bool]:
     """SQL: a mailbox of the viewer takes part in the `Conversation`, outside trash, spam and drafts."""
     return exists(
         select(Copy.id)
@@ -90,7 +91,7 @@ def _add_latest(session: Session, viewer: Viewer, made: dict[int, Row]) -> None:
     query = (
         select(Message.conversation_id, Message.subject, Message.snippet, Message.sent_at)
         .where(Message.conversation_id.in_(made), may_read(viewer))
-        .distinct(Message.conversation_id)
+        .ext(distinct_on(Message.conversation_id))
         .order_by(Message.conversation_id, Message.sent_at.desc(), Message.id.desc())
     )
     for conversation_id, subject, snippet, at in session.execute(query):
@@ -173,7 +174,7 @@ def of_box(session: Session, viewer: Viewer, box: Box, state: str, limit: int = 
         .order_by(Conversation.last_message_at.desc(), Conversation.id.desc())
         .limit(limit)
     )
-    found = session.execute(query).tuples().all()
+    found = session.execute(query).all()
     made = {conversation.id: Row(conversation, conversation.subject) for _, conversation in found}
     if made:
         _add_latest(session, viewer, made)

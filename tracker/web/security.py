@@ -13,10 +13,11 @@ PAGE = (
     "connect-src 'self'; manifest-src 'self'; frame-src 'self'; base-uri 'none'; frame-ancestors 'none'; "
     "form-action 'self'{targets}"
 )
-#: A mail: no script, no form, no connection; its own inline styles, and images only if the reader asked.
+#: A mail: no script, no form, no connection; its own inline styles, and images only if the reader asked. A link
+#: opens a page of its own, which must not inherit the sandbox: a site without scripts would be broken.
 MAIL = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:{images}; form-action 'none'; base-uri 'none'; "
-    "frame-ancestors 'self'; sandbox allow-popups"
+    "frame-ancestors 'self'; sandbox allow-popups allow-popups-to-escape-sandbox"
 )
 
 csrf = CSRFProtect()

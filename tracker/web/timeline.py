@@ -8,11 +8,12 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, Select, func, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session, defer
 
 from tracker.boxes import Box
 from tracker.conversations import Conversation
-from tracker.events import Event
+from tracker.events import RULE, Event
 from tracker.filing import FILED, Filing
 from tracker.messages import Copy, Message, Recipient, recipients_of
 from tracker.people import Viewer
@@ -24,8 +25,9 @@ PAGE = 40
 TIES = 40  # entries of one same instant that a page is lengthened by, so that none is lost between two
 TEXT_SHOWN = 50_000  # characters
 
-#: Events that the mail beside them says already.
-SILENT = ("message.sent", "message.received")
+#: Events that the mail beside them says already; and a rule's filing, whose reason stands by the conversation.
+SILENT = ("message.sent", "message.received", "conversation.suggested")
+BY_RULE_SILENT = ("conversation.filed",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,8 @@ class Entry:
 
 def of_box(session: Session, viewer: Viewer, box: Box, after: Cursor | None) -> tuple[list[Entry], Cursor | None]:
     """A page of a box's timeline, the newest first, and where the next begins."""
-    events = select(Event).where(Event.box_id == box.id, Event.kind.not_in(SILENT))
+    by_rule = (Event.actor == RULE) & Event.kind.in_(BY_RULE_SILENT)
+    events = select(Event).where(Event.box_id == box.id, Event.kind.not_in(SILENT), ~by_rule)
     filed = select(Filing.conversation_id).where(Filing.box_id == box.id, Filing.state == FILED)
     mail = _messages(viewer).where(Message.conversation_id.in_(filed))
     if after is not None:
@@ -136,7 +139,7 @@ def _attachments(session: Session, ids: Sequence[int]) -> dict[int, list[dict[st
     query = (
         select(Copy.message_id, Copy.attachments)
         .where(Copy.message_id.in_(ids), ~Copy.hidden)
-        .distinct(Copy.message_id)
+        .ext(distinct_on(Copy.message_id))
         .order_by(Copy.message_id, Copy.id)
     )
     return {id_: [one for one in found if not one.get("inline")] for id_, found in session.execute(query)}

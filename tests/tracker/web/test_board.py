@@ -55,7 +55,11 @@ def test_goes_through_a_long_stage_page_by_page(browser: FlaskClient, team: Team
     while address:
         page = browser.get(address).text
         seen += [f"Deal {number:02}." for number in range(60) if f"Deal {number:02}." in page]
-        address = page.split('class="more"><a class="button plain wide" href="')[1].split('"')[0] if "more" in page and 'class="more"' in page else ""
+        address = (
+            page.split('class="more"><a class="button plain wide" href="')[1].split('"')[0]
+            if "more" in page and 'class="more"' in page
+            else ""
+        )
         address = address.replace("&amp;", "&")
     assert sorted(seen) == [f"Deal {number:02}." for number in range(60)]
 
@@ -84,7 +88,9 @@ def test_shows_what_is_wrong_beside_the_form_and_keeps_what_was_typed(
 
 
 class TestMoving:
-    def test_by_script_answers_with_the_new_version(self, browser: FlaskClient, team: Team, write: Session) -> None:
+    def test_by_script_answers_with_the_new_version(
+        self, browser: FlaskClient, team: Team, write: Session
+    ) -> None:
         box = a_box(write, team.viewer, "Deal", at="Lead")
         target = stage(write, box.pipeline, "Qualified")
         write.commit()

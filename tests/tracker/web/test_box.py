@@ -58,7 +58,12 @@ def test_shows_teammates_mail_only_once_it_is_in_a_box(app: Flask, team: Team, w
 def test_never_shows_internal_mail_to_others_even_when_filed(app: Flask, team: Team, write: Session) -> None:
     box = a_box(write, team.viewer, "Acme deal", at="Lead")
     mail = a_mail(
-        write, team.mailbox, "Between us", sender="alice@team.example", to=["gina@team.example"], text="Private words"
+        write,
+        team.mailbox,
+        "Between us",
+        sender="alice@team.example",
+        to=["gina@team.example"],
+        text="Private words",
     )
     filing.file(write, team.viewer, mail, box)
     write.commit()
@@ -79,7 +84,7 @@ def test_takes_as_many_queries_for_50_mails_as_for_5(
         write.commit()
         with counted(used) as statements:
             assert browser.get(f"/b/{box.key}").status_code == 200
-        counts.append(len(statements)); print('\n@@@@'.join(x[:3000] for x in statements)); print('=======')
+        counts.append(len(statements))
     assert counts[0] == counts[1]
     assert counts[1] <= 22
 
@@ -139,7 +144,9 @@ def test_gets_and_loses_contacts(browser: FlaskClient, team: Team, write: Sessio
     assert again(write, box).contacts == []
 
 
-@pytest.mark.parametrize(("typed", "said"), [("nonsense", "Expected an address"), ("bob@team.example", "team&#39;s own")])
+@pytest.mark.parametrize(
+    ("typed", "said"), [("nonsense", "Expected an address"), ("bob@team.example", "team&#39;s own")]
+)
 def test_refuses_contacts_that_are_none(
     browser: FlaskClient, team: Team, write: Session, typed: str, said: str
 ) -> None:

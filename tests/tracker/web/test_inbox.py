@@ -55,7 +55,9 @@ def test_goes_through_page_by_page_and_misses_none(browser: FlaskClient, team: T
     while address:
         page = browser.get(address).text
         seen += [number for number in range(120) if f"Mail {number:03}." in page]
-        address = page.split('rel="next" href="')[1].split('"')[0].replace("&amp;", "&") if "rel=\"next\"" in page else ""
+        address = (
+            page.split('rel="next" href="')[1].split('"')[0].replace("&amp;", "&") if 'rel="next"' in page else ""
+        )
     assert sorted(seen) == list(range(120))
 
 
