@@ -87,9 +87,7 @@ def _batches(users: Any, threads: dict[str, list[str]], url: str) -> Iterator[li
     batch = BatchHttpRequest(callback=keep, batch_uri=url)
     calls = 0
     for thread, ids in threads.items():
-        request = (
-            whole.get(userId="me", id=thread) if len(ids) > 1 else messages.get(userId="me", id=ids[0])
-        )
+        request = whole.get(userId="me", id=thread) if len(ids) > 1 else messages.get(userId="me", id=ids[0])
         batch.add(request)
         calls += 1
         if calls == 25:  # as many calls as Tracker's batches hold on average
@@ -105,12 +103,13 @@ def _batches(users: Any, threads: dict[str, list[str]], url: str) -> Iterator[li
 def _insert(connection: psycopg.Connection[Any], mail: ParsedMessage) -> None:
     sender = mail.sender
     row = connection.execute(
-        "INSERT INTO messages (identity, message_id, sent_at, utc_offset, date_header, sender_name, sender_address,"
-        " subject, snippet, text, html, automatic) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+        "INSERT INTO messages (identity, message_id, sent_at, utc_offset, date_header, sender_name,"
+        " sender_address, subject, snippet, text, html, automatic)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
         " RETURNING id",
         (mail.identity, mail.message_id, mail.sent_at, mail.utc_offset, mail.date_header,
-         sender.name if sender else "", sender.address if sender else "", mail.subject, mail.snippet, mail.text,
-         mail.html, mail.automatic),
+         sender.name if sender else "", sender.address if sender else "", mail.subject, mail.snippet,
+         mail.text, mail.html, mail.automatic),
     ).fetchone()  # fmt: skip
     assert row is not None
     for kind, addresses in (("to", mail.to), ("cc", mail.cc)):

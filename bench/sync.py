@@ -92,7 +92,8 @@ def _growth(cluster: postgres.Cluster, folder: Path, sizes: list[int]) -> None:
 
 
 def _row(name: str, run: Run, ratio: float) -> None:
-    print(f"{name:24}{run.messages:>10}{run.rate:>10.0f}{run.peak_mib:>10.0f}{run.units:>10}{ratio:>8.2f}", flush=True)
+    figures = f"{run.messages:>10}{run.rate:>10.0f}{run.peak_mib:>10.0f}{run.units:>10}{ratio:>8.2f}"
+    print(f"{name:24}{figures}", flush=True)
 
 
 def _measured(module: str, cluster: postgres.Cluster, database: str, url: str) -> Run:
@@ -158,7 +159,7 @@ def _generated(folder: Path, size: int) -> Path:
     if path.exists():
         return path
     random, number = Random(size), 0
-    words = "offer price meeting tomorrow contract delivery sample invoice question answer thanks call".split()
+    words = ["offer", "price", "meeting", "tomorrow", "contract", "sample", "invoice", "answer", "thanks"]
     with path.open("wb") as file:
         while number < size:
             root = f"<{number}@made-up.example>"

@@ -16,10 +16,8 @@ from gmail_sync import oauth, sync
 from gmail_sync.sandbox.demo.story import Box, Days, Money, Story, load
 from tracker import boxes, contacts, fields, mailboxes, people, pipelines
 from tracker.addresses import parse_addresses
-from tracker.boxes import Box as TrackerBox
 from tracker.db import transaction
 from tracker.people import Role, User
-from tracker.pipelines import Pipeline
 
 log = logging.getLogger(__name__)
 
@@ -58,37 +56,32 @@ def _box(session: Session, users: Mapping[str, User], story: Story, told: Box, n
         for contact in told.contacts
         for address in parse_addresses([f'"{story.person(contact).name}" <{contact}>'])
     ]
-    box = boxes.create(
+    for contact in made:
+        if contact.organization is not None:  # the guess from the domain gives way to what the story calls it
+            contact.organization.name = story.person(contact.addresses[0].address).organization.name
+    by_name = {one.name: one for one in fields.of_pipeline(session, pipeline.id)}
+    boxes.create(
         session,
         viewer,
         pipeline,
         told.name,
         stage=stage,
         contacts=made,
+        values={by_name[name]: _value(session, viewer, by_name[name], value, now)
+                for name, value in told.fields.items()},
         now=now - timedelta(days=told.created_days),
-    )
-    for name, value in told.fields.items():
-        _set(session, viewer, pipeline, box, name, value, now)
+    )  # fmt: skip
 
 
-def _set(
-    session: Session,
-    viewer: people.Viewer,
-    pipeline: Pipeline,
-    box: TrackerBox,
-    name: str,
-    value: Any,
-    now: datetime,
-) -> None:
-    field = next(one for one in fields.of_pipeline(session, pipeline.id) if one.name == name)
+def _value(session: Session, viewer: people.Viewer, field: fields.Field, value: Any, now: datetime) -> Any:
+    """A value of the story as a field takes it."""
     if isinstance(value, Money):
-        value = {"amount": value.amount, "currency": value.currency}
-    elif isinstance(value, Days):
-        value = (now + timedelta(days=value.count)).date().isoformat()
-    elif field.type == fields.FieldType.ORGANIZATION and box.organization is not None:
-        box.organization.name = str(value)  # the domain's guess gives way to what the story calls it
-        value = box.organization.key
-    boxes.set_value(session, viewer, box, field, value)
+        return {"amount": value.amount, "currency": value.currency}
+    if isinstance(value, Days):
+        return (now + timedelta(days=value.count)).date().isoformat()
+    if field.type == fields.FieldType.ORGANIZATION:
+        return contacts.organization_named(session, viewer.team_id, str(value)).key
+    return value
 
 
 def _connect(rooms: Rooms, address: str, granted: Mapping[str, Any]) -> None:

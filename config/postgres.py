@@ -265,13 +265,22 @@ def embedded(data_dir: Path, *, fsync: bool = True) -> Iterator[Cluster]:
     """A running server for the length of a `with` block; the last of several processes using it stops it."""
     cluster = locate(data_dir)
     with (data_dir / "postgres.users").open("a") as users:
-        fcntl.flock(users, fcntl.LOCK_EX)  # one starts it, the others wait
-        try:
+        with _turn(data_dir):
             start(cluster, fsync=fsync)
-            fcntl.flock(users, fcntl.LOCK_SH)
+            fcntl.flock(users, fcntl.LOCK_SH)  # as long as we use it
+        try:
             yield cluster
         finally:
-            _stop_if_last(cluster, users)
+            with _turn(data_dir):
+                _stop_if_last(cluster, users)
+
+
+@contextmanager
+def _turn(data_dir: Path) -> Iterator[None]:
+    """Starting and stopping is done by one process at a time."""
+    with (data_dir / "postgres.turn").open("a") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        yield
 
 
 def _stop_if_last(cluster: Cluster, users: IO[str]) -> None:

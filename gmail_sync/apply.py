@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -31,8 +30,7 @@ def _parsed(resource: Mapping[str, Any]) -> ParsedMessage:
         return mail
     # Its content broke the parser: it is kept under its own id all the same, with what Gmail says about it.
     bare = parse({name: value for name, value in resource.items() if name != "payload"})
-    identity = hashlib.sha256(f"tracker unreadable {bare.gmail_id}".encode()).digest()
-    return replace(bare, defects=mail.defects, identity=identity)
+    return replace(bare, defects=mail.defects, unreadable=True)
 
 
 def store(session: Session, mailbox: Mailbox, mails: Sequence[ParsedMessage], now: datetime) -> int:

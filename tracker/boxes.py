@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -74,10 +74,14 @@ def create(
     stage: Stage | None = None,
     owner_id: int | None = None,
     contacts: Sequence[Contact] = (),
+    values: Mapping[fields.Field, Any] | None = None,
     now: datetime,
     why: str = "",
 ) -> Box:
-    """Create a box, in the pipeline's first stage unless another is given. Raises `BoxError`."""
+    """Create a box, in the pipeline's first stage unless another is given.
+
+    Raises `BoxError`, or `fields.FieldError` for a value that does not fit its field.
+    """
     stages = pipelines.of_pipeline(session, pipeline.id)
     if not stages:
         raise BoxError(f"{pipeline.name} has no stages; add one first")
@@ -89,15 +93,16 @@ def create(
         name=_name(name),
         owner_id=owner_id or viewer.user_id,
         organization_id=organization_id,
+        values={field.key: fields.parse(session, field, value) for field, value in (values or {}).items()},
         stage_entered_at=now,
         created_at=now,
     )
     session.add(box)
     session.flush()
     data = {"name": box.name, "stage": (stage or stages[0]).name, "why": why}
-    _record(session, viewer, "box.created", box, **data)
+    _record(session, viewer, "box.created", box, at=now, **data)
     for contact in contacts:
-        add_contact(session, viewer, box, contact)
+        add_contact(session, viewer, box, contact, at=now)
     return box
 
 
@@ -138,7 +143,7 @@ def move(
     data = {"from": before.name, "to": stage.name, "from_key": before.key, "to_key": stage.key, "why": why}
     if rule:
         data["rule"] = rule
-    _record(session, viewer, "box.moved", box, **data)
+    _record(session, viewer, "box.moved", box, at=now, **data)
 
 
 def assign(session: Session, viewer: Viewer, box: Box, owner: User | None) -> None:
@@ -173,8 +178,10 @@ def set_autobox_domain(session: Session, viewer: Viewer, box: Box, on: bool) -> 
     _record(session, viewer, "box.autobox", box, domain=on)
 
 
-def add_contact(session: Session, viewer: Viewer, box: Box, contact: Contact) -> None:
-    """Add a contact to a box; adding it again changes nothing."""
+def add_contact(
+    session: Session, viewer: Viewer, box: Box, contact: Contact, *, at: datetime | None = None
+) -> None:
+    """Add a contact to a box, `at` a time other than now if given; adding it again changes nothing."""
     added = session.execute(
         insert(BoxContact)
         .values(team_id=box.team_id, box_id=box.id, contact_id=contact.id)
@@ -183,7 +190,7 @@ def add_contact(session: Session, viewer: Viewer, box: Box, contact: Contact) ->
     ).scalar_one_or_none()
     if added is not None:
         session.expire(box, ["contacts"])
-        _record(session, viewer, "box.contact_added", box, contact=contact.key, name=contact.name)
+        _record(session, viewer, "box.contact_added", box, at=at, contact=contact.key, name=contact.name)
 
 
 def remove_contact(session: Session, viewer: Viewer, box: Box, contact: Contact) -> None:
@@ -268,6 +275,11 @@ def named_like(session: Session, team_id: int, text: str, *, limit: int = 20) ->
     return session.scalars(query.limit(limit)).all()
 
 
-def _record(session: Session, viewer: Viewer, kind: str, box: Box, **data: Any) -> None:
+def _record(
+    session: Session, viewer: Viewer, kind: str, box: Box, *, at: datetime | None = None, **data: Any
+) -> None:
     actor = events.RULE if "rule" in data else viewer.actor
-    events.record(session, box.team_id, kind, actor=actor, user_id=viewer.user_id, box_id=box.id, data=data)
+    when = {"at": at} if at else {}
+    events.record(
+        session, box.team_id, kind, actor=actor, user_id=viewer.user_id, box_id=box.id, data=data, **when
+    )

@@ -33,7 +33,7 @@ def holds(viewer: Viewer) -> ColumnElement[bool]:
     return _exists(mine)
 
 
-def _exists(query: Select[tuple[int]]) -> ColumnElement[bool]:
+def _exists(query: Select[int]) -> ColumnElement[bool]:
     # Only the message is the enclosing query's: left to itself, SQLAlchemy would take over any table that the
     # page joins as well, and the gate would ask about the page's row instead of its own.
     return query.correlate(Message).exists()

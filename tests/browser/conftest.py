@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,8 +16,7 @@ from config import rooms
 from config.app import create_app
 from config.settings import load
 from gmail_sync.sandbox import Sandbox
-
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+from tests.browser.chromium import find
 
 
 @dataclass(slots=True)
@@ -46,7 +44,7 @@ def _missing(what: str) -> None:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     """Chromium: the machine's own, or Playwright's."""
-    path = next((found for name in NAMES if (found := shutil.which(name))), None)
+    path = find()
     with sync_playwright() as playwright:
         try:
             browser = playwright.chromium.launch(

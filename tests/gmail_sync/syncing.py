@@ -126,9 +126,7 @@ def grouped(session: Session, mailbox: Mailbox) -> set[frozenset[str]]:
 
 def story(session: Session) -> dict[str, Any]:
     """Everything that two runs of the same syncing have to agree on, without the store's own numbers."""
-    names = {
-        id_: identity.hex() for id_, identity in session.execute(select(Message.id, Message.identity))
-    }
+    names = {id_: identity.hex() for id_, identity in session.execute(select(Message.id, Message.identity))}
     groups: dict[int, set[str]] = {}
     for conversation_id, identity in session.execute(select(Message.conversation_id, Message.identity)):
         groups.setdefault(conversation_id, set()).add(identity.hex())

@@ -30,7 +30,7 @@ def fill(team: Team, threads: int, *, size: int = 1) -> None:
         for reply in range(size):
             name = f"<{number}.{reply}@outside.example>"
             raw = mail(subject=f"Topic {number}", Message_ID=name)
-            first = box.insert(raw, thread_id=first) if first is None else box.insert(raw, thread_id=first)
+            first = box.insert(raw, thread_id=first) if first else box.insert(raw)
 
 
 def floor(team: Team, address: str) -> int:

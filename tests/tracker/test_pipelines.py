@@ -185,7 +185,7 @@ def test_a_good_value_is_stored_in_its_form(
 def test_a_bad_value_is_refused_in_words(
     session: Session, field: Callable[[str], fields.Field], kind: str, value: Any
 ) -> None:
-    with pytest.raises(FieldError, match="Expected|At most"):
+    with pytest.raises(FieldError, match=r"Expected|At most"):
         fields.parse(session, field(kind), value)
 
 
