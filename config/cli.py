@@ -15,6 +15,7 @@ import click
 from sqlalchemy.exc import OperationalError
 
 from config import ports, postgres, settings, teams, up, worker
+from config.parent import end_with_parent
 from config.rooms import Rooms, furnish
 from config.settings import Settings, SettingsError
 from gmail_sync import backfill, budget, oauth, sync
@@ -95,6 +96,7 @@ def serve() -> None:
     from granian.constants import Interfaces
     from granian.log import LogLevels
 
+    end_with_parent()
     with _rooms() as rooms:
         read = rooms.settings
         try:
@@ -118,6 +120,7 @@ def serve() -> None:
 @main.command("worker")
 def worker_command() -> None:
     """Run a worker: it syncs mailboxes."""
+    end_with_parent()
     with _rooms() as rooms:
         worker.run(rooms)
 
@@ -174,6 +177,7 @@ def sandbox_serve(
     """Serve the sandbox until Ctrl-C."""
     from gmail_sync.sandbox import serve as serve_sandbox
 
+    end_with_parent()
     if len(mboxes) != len(owners):
         raise Refused("Give one --owner for each --mbox")
     try:

@@ -1,4 +1,4 @@
-"""Whether a port can be listened on, asked before anything is started."""
+"""Where we listen: whether a port is free, asked before anything is started, and its address."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ class PortTaken(Exception):
 def reachable(host: str) -> str:
     """The address by which this machine reaches what listens on `host`."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+
+
+def address(host: str, port: int) -> str:
+    """`http://host:port`, an IPv6 host in brackets."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def check(host: str, port: int, setting: str) -> None:

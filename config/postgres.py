@@ -12,17 +12,24 @@ import hashlib
 import importlib.util
 import os
 import pwd
+import re
 import shutil
+import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+from urllib.parse import quote
 
 DATABASE = "tracker"
 OWNER = "tracker"
 SOCKET_PATH_LIMIT = 90  # sun_path holds 107 bytes with the name that PostgreSQL adds (104 on macOS)
+SOCKET_PATH = re.compile(r"[A-Za-z0-9_./-]+")  # what needs no quoting in pg_ctl's options and libpq's lists
+SOCKET_NAME = ".s.PGSQL.5432"
+SOCKET_SECONDS = 5.0  # a server that starts listens long before that
 UNPRIVILEGED_USERS = ("postgres", "nobody")
 SHARED_ROOT = Path("/var/lib/tracker")
 
@@ -43,7 +50,7 @@ class Cluster:
     @property
     def url(self) -> str:
         """SQLAlchemy's address of the database."""
-        return f"postgresql+psycopg://{OWNER}@/{DATABASE}?host={self.sockets}"
+        return f"postgresql+psycopg://{OWNER}@/{DATABASE}?host={quote(str(self.sockets), safe='/')}"
 
     def run(self, program: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run one of PostgreSQL's programs as the server's user; raises `PostgresError` with its words."""
@@ -54,7 +61,7 @@ class Cluster:
             user=self.user.pw_uid if self.user else None,
             group=self.user.pw_gid if self.user else None,
             extra_groups=[] if self.user else None,
-            cwd="/",
+            cwd=self.data.parent,  # paths below are relative: pg_ctl hands them to a shell
             env=_environment(),
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -86,20 +93,32 @@ def locate(data_dir: Path) -> Cluster:
     Raises `PostgresError` where there are no binaries or no user to run them as.
     """
     data_dir = data_dir.resolve()
-    user = _server_user()
+    user = _server_user(data_dir)
     home = _home(data_dir, user)
     binaries = _readable_binaries(user)
-    digest = hashlib.sha256(str(home).encode()).hexdigest()[:12]
-    sockets = home / "run"
-    if len(str(sockets)) > SOCKET_PATH_LIMIT:
-        sockets = Path("/tmp") / f"tracker-{os.getuid()}-{digest}"  # noqa: S108 - checked in _own_folder
+    sockets = _sockets(home, user)
     _own_folder(sockets, user)
     return Cluster(binaries, home / "data", sockets, user)
 
 
-def _server_user() -> pwd.struct_passwd | None:
+def _sockets(home: Path, user: pwd.struct_passwd | None) -> Path:
+    """The socket's folder: in the cluster's, unless that path is too long or too odd for one."""
+    sockets = home / "run"
+    if len(str(sockets)) <= SOCKET_PATH_LIMIT and SOCKET_PATH.fullmatch(str(sockets)):
+        return sockets
+    digest = hashlib.sha256(os.fsencode(home)).hexdigest()[:12]
+    # The server's user, not ours: root and that user mean the same server.
+    uid = user.pw_uid if user else os.geteuid()
+    return Path("/tmp") / f"tracker-{uid}-{digest}"  # noqa: S108 - checked in _own_folder
+
+
+def _server_user(data_dir: Path) -> pwd.struct_passwd | None:
+    """Whom root hands the server to: the owner of the cluster that is there, else the first that exists."""
     if os.geteuid() != 0:
         return None
+    owner = _cluster_owner(data_dir)
+    if owner:
+        return owner
     for name in UNPRIVILEGED_USERS:
         try:
             return pwd.getpwnam(name)
@@ -108,14 +127,32 @@ def _server_user() -> pwd.struct_passwd | None:
     raise PostgresError("PostgreSQL does not run as root: run as an ordinary user, or add one named postgres")
 
 
+def _holds_cluster(home: Path) -> bool:
+    return (home / "data" / "PG_VERSION").exists()
+
+
+def _cluster_owner(data_dir: Path) -> pwd.struct_passwd | None:
+    home = (data_dir / "postgres").resolve()
+    if not _holds_cluster(home):
+        return None
+    uid = (home / "data").stat().st_uid
+    try:
+        return pwd.getpwuid(uid) if uid else None
+    except KeyError:
+        raise PostgresError(
+            f"The database in {home} belongs to user {uid}, who does not exist here: add a user with that number, "
+            f"or give it to one that exists (chown -R postgres {home})"
+        ) from None
+
+
 def _home(data_dir: Path, user: pwd.struct_passwd | None) -> Path:
     """The cluster's folder: below the data folder, or where the server's user can reach it."""
     link = data_dir / "postgres"
     data_dir.mkdir(parents=True, exist_ok=True)
-    if user is None or _reachable(data_dir):
+    if user is None or _reachable(data_dir) or _holds_cluster(link.resolve()):
         _own_folder(link.resolve(), user)
         return link.resolve()
-    digest = hashlib.sha256(str(data_dir).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:12]
     home = SHARED_ROOT / digest
     _shared_root()
     _own_folder(home, user)
@@ -135,12 +172,26 @@ def _shared_root() -> None:
 
 
 def _own_folder(path: Path, user: pwd.struct_passwd | None) -> None:
+    """Make a folder of the server's user. Raises `PostgresError` if there is one that isn't theirs."""
+    if path.is_symlink():  # under /tmp anybody could have made it, and root would give away what it leads to
+        raise PostgresError(f"{path} is a link, where a folder is expected")
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if user is not None and path.stat().st_uid == 0:
-        os.chown(path, user.pw_uid, user.pw_gid)
-    owner = user.pw_uid if user else os.geteuid()
-    if path.is_symlink() or path.stat().st_uid != owner:
-        raise PostgresError(f"{path} belongs to somebody else; remove it and start again")
+    if user is not None and path.lstat().st_uid == 0:
+        os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
+    found = path.lstat().st_uid
+    if found != (user.pw_uid if user else os.geteuid()):
+        who = _name_of(found)
+        raise PostgresError(
+            f"{path} belongs to {who}: run as {who}{'' if user else ' or as root'}, or set TRACKER_DATA_DIR to "
+            "another folder"
+        )
+
+
+def _name_of(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
 
 
 def _readable_binaries(user: pwd.struct_passwd | None) -> Path:
@@ -208,15 +259,15 @@ def start(cluster: Cluster, *, fsync: bool = True) -> None:
     `fsync=False` is for tests, which may lose their data at a power cut. Raises `PostgresError`.
     """
     _check_version(cluster)
-    if not (cluster.data / "PG_VERSION").exists():
+    if not _holds_cluster(cluster.data.parent):
         _initialise(cluster)
     if not running(cluster):
-        (cluster.data / "postmaster.pid").unlink(missing_ok=True)  # of a machine that was switched off
+        # Left by a machine that was switched off, or by a kill -9; its number may be another process's by now.
+        (cluster.data / "postmaster.pid").unlink(missing_ok=True)
         options = f"-c listen_addresses='' -c unix_socket_directories='{cluster.sockets}'"
         if not fsync:
             options += " -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
-        log = str(cluster.data / "server.log")
-        cluster.run("pg_ctl", "start", "-w", "-t", "60", "-D", str(cluster.data), "-l", log, "-o", options)
+        cluster.run("pg_ctl", "start", "-w", "-t", "60", "-D", "data", "-l", "data/server.log", "-o", options)
     _ensure_database(cluster)
 
 
@@ -224,7 +275,7 @@ def _initialise(cluster: Cluster) -> None:
     if cluster.data.exists():
         shutil.rmtree(cluster.data)  # a first start that was cut off half way: there is no PG_VERSION in it
     cluster.run(
-        "initdb", "-D", str(cluster.data), "-U", OWNER, "-A", "peer" if cluster.user is None else "trust",
+        "initdb", "-D", "data", "-U", OWNER, "-A", "peer" if cluster.user is None else "trust",
         "-E", "UTF8", "--locale=C", "--no-instructions",
     )  # fmt: skip
     if cluster.user is None:
@@ -246,22 +297,43 @@ def _check_version(cluster: Cluster) -> None:
 
 
 def running(cluster: Cluster) -> bool:
-    """Whether the server runs."""
-    return cluster.run("pg_ctl", "status", "-D", str(cluster.data), check=False).returncode == 0
+    """Whether the server runs: the process that it noted is there, and something listens."""
+    deadline = time.monotonic() + SOCKET_SECONDS
+    while cluster.run("pg_ctl", "status", "-D", "data", check=False).returncode == 0:
+        if _listens(cluster):
+            return True
+        if time.monotonic() > deadline:
+            return False  # the number has become another process's
+        time.sleep(0.1)
+    return False
+
+
+def _listens(cluster: Cluster) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(cluster.sockets / SOCKET_NAME))
+        except OSError:
+            return False
+    return True
 
 
 def _ensure_database(cluster: Cluster) -> None:
     import psycopg
 
-    with psycopg.connect(host=str(cluster.sockets), user=OWNER, dbname="postgres", autocommit=True) as connection:
-        row = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone()
-        if row is None:
-            connection.execute(f"CREATE DATABASE {DATABASE}")
+    try:
+        with psycopg.connect(
+            host=str(cluster.sockets), user=OWNER, dbname="postgres", autocommit=True
+        ) as connection:
+            row = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone()
+            if row is None:
+                connection.execute(f"CREATE DATABASE {DATABASE}")
+    except psycopg.OperationalError as error:
+        raise PostgresError(f"The embedded PostgreSQL does not answer: {error}\n{cluster.last_words()}") from None
 
 
 def stop(cluster: Cluster) -> None:
     """Stop the server in order; clients are cut off, nothing committed is lost."""
-    cluster.run("pg_ctl", "stop", "-m", "fast", "-w", "-t", "60", "-D", str(cluster.data), check=False)
+    cluster.run("pg_ctl", "stop", "-m", "fast", "-w", "-t", "60", "-D", "data", check=False)
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
@@ -15,10 +17,13 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, ValidationError, computed_field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from config import ports
+
 GOOGLE_API = "https://gmail.googleapis.com"
 GOOGLE_AUTH = "https://accounts.google.com/o/oauth2/v2/auth"
 GOOGLE_TOKEN = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address, not a secret
 GOOGLE_CERTS = "https://www.googleapis.com/oauth2/v3/certs"
+SECRET_LENGTH = 32  # characters, at least
 
 
 class SettingsError(Exception):
@@ -32,6 +37,14 @@ def _web_address(value: str) -> str:
     return value.rstrip("/")
 
 
+def _public_address(value: str) -> str:
+    """An address whose root is ours: pages, cookies and Google's redirects know no folder below it."""
+    address = _web_address(value)
+    if "?" in value or "#" in value or urlsplit(address).path:
+        raise ValueError("expected an address without a path, such as https://tracker.example.com")
+    return address
+
+
 def _database_url(value: str | None) -> str | None:
     if not value:
         return None
@@ -42,12 +55,13 @@ def _database_url(value: str | None) -> str | None:
 
 
 def _secret_key(value: str | None) -> str | None:
-    if value is not None and len(value) < 32:
+    if value is not None and len(value) < SECRET_LENGTH:
         raise ValueError("expected at least 32 characters (`openssl rand -base64 48` makes some)")
     return value
 
 
 WebAddress = Annotated[str, AfterValidator(_web_address)]
+PublicAddress = Annotated[str, AfterValidator(_public_address)]
 
 
 class Settings(BaseSettings):
@@ -63,7 +77,7 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path("var"), description="where the embedded database and made secrets live")
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(8080, ge=1, le=65535, description="port to listen on")
-    public_url: WebAddress | None = Field(None, description="the address that people and Google reach us by")
+    public_url: PublicAddress | None = Field(None, description="the address that people and Google reach us by")
     secret_key: Annotated[str | None, AfterValidator(_secret_key)] = Field(
         None, description="signs sessions and encrypts tokens; made and kept in the data folder when absent"
     )
@@ -92,7 +106,7 @@ class Settings(BaseSettings):
     @property
     def url(self) -> str:
         """The public address, without a slash at its end."""
-        return self.public_url or f"http://{self.host}:{self.port}"
+        return self.public_url or ports.address(self.host, self.port)
 
     @property
     def admin_addresses(self) -> list[str]:
@@ -114,13 +128,32 @@ class Settings(BaseSettings):
 def _kept_secret(path: Path) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        # O_EXCL: of two processes that start at once, one makes the key and both read it.
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text().strip()
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_urlsafe(48) + "\n")
-    return path.read_text().strip()
+        if not path.exists():
+            _make_secret(path)
+        kept = path.read_text().strip()
+    except PermissionError:
+        raise SettingsError(f"{path} can't be read: run as the user whom it belongs to") from None
+    if len(kept) < SECRET_LENGTH:
+        raise SettingsError(
+            f"{path} holds no whole secret key: put the former one back, or delete the file and a new one is made "
+            "(people then sign in again, and mailboxes have to be connected again)"
+        )
+    return kept
+
+
+def _make_secret(path: Path) -> None:
+    # The name appears with the whole key behind it, whenever we crash and whoever reads meanwhile; of two
+    # processes that start at once, one links its key and both read that.
+    descriptor, half = tempfile.mkstemp(prefix="secret_key.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(48) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(half, path)
+    finally:
+        Path(half).unlink()
 
 
 def load(**overrides: Any) -> Settings:

@@ -17,13 +17,14 @@ from typing import IO
 
 import requests
 
-from config import ports, postgres
+from config import parent, ports, postgres
 from config.rooms import furnish
 from config.settings import Settings
 from tracker import migrations
 
 RESTART_SECONDS = (1, 2, 5, 10, 30)  # after a crash; a process that ran a minute starts anew
 STOP_SECONDS = 25
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PUSH_ACCOUNT = "gmail-push@sandbox-project.iam.gserviceaccount.com"
 
 
@@ -38,6 +39,7 @@ class Child:
     name: str
     arguments: tuple[str, ...]
     environment: dict[str, str]
+    lifeline: int  # a pipe that ends with us: it ends then, too
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     failures: int = 0
@@ -48,7 +50,8 @@ class Child:
         self.started_at = time.monotonic()
         self.process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", "config.cli", *self.arguments],
-            env={**os.environ, **self.environment},
+            env={**os.environ, **self.environment, parent.VARIABLE: str(self.lifeline)},
+            pass_fds=(self.lifeline,),
             start_new_session=True,
         )
 
@@ -87,6 +90,7 @@ class Up:
     with_demo: bool
     say: Callable[[str], None]
     children: list[Child] = field(default_factory=list)
+    lifeline: int = -1
 
     def run(self) -> None:
         """Start everything, keep it running, and stop it at Ctrl-C or SIGTERM. Raises `UpError`."""
@@ -94,6 +98,7 @@ class Up:
             stack.enter_context(_only_one(self.settings.data_dir))
             stack.enter_context(_stoppable())
             self._check_ports()
+            self.lifeline = stack.enter_context(_lifeline())
             settings = stack.enter_context(self._database())
             stack.callback(self._stop)
             try:
@@ -122,10 +127,10 @@ class Up:
     def _start_sandbox(self, settings: Settings) -> Settings:
         self.say("Starting the sandbox that plays Gmail")
         url = f"http://127.0.0.1:{settings.sandbox_port}"
-        push = f"http://{settings.host}:{settings.port}/gmail/push"
+        push = f"{_local_url(settings)}/gmail/push"
         arguments = ("sandbox", "serve", "--port", str(settings.sandbox_port), "--demo", "--push", push)
         data = ("--data", str(settings.data_dir / "sandbox.sqlite"))
-        child = Child("The sandbox", (*arguments, *data), settings.environment())
+        child = Child("The sandbox", (*arguments, *data), settings.environment(), self.lifeline)
         self.children.append(child)
         child.start()
         client = _answer(f"{url}/sandbox/", child).json()
@@ -158,10 +163,10 @@ class Up:
     def _start(self, settings: Settings) -> None:
         environment = settings.environment()
         for name, command in (("The web server", "serve"), ("The worker", "worker")):
-            child = Child(name, (command,), environment)
+            child = Child(name, (command,), environment, self.lifeline)
             self.children.append(child)
             child.start()
-        _answer(f"http://{ports.reachable(settings.host)}:{settings.port}/healthz", self.children[-2])
+        _answer(f"{_local_url(settings)}/healthz", self.children[-2])
         self.say(f"\n  Tracker is at {settings.url}\n  Ctrl-C stops it; your data stays in {settings.data_dir}/\n")
 
     def _watch(self) -> None:
@@ -171,11 +176,17 @@ class Up:
             time.sleep(0.5)
 
     def _stop(self) -> None:
+        _ignore_signals()  # an error may have brought us here
         for child in reversed(self.children):
             child.stop()
         deadline = time.monotonic() + STOP_SECONDS
         for child in reversed(self.children):
             child.wait(deadline)
+
+
+def _local_url(settings: Settings) -> str:
+    """The web server's address on this machine."""
+    return ports.address(ports.reachable(settings.host), settings.port)
 
 
 def _answer(url: str, child: Child, seconds: float = 60.0) -> requests.Response:
@@ -216,14 +227,31 @@ def _written(file: IO[str]) -> str:
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """SIGTERM (systemd, docker stop) and a closed terminal stop it like Ctrl-C."""
+    """SIGTERM (systemd, docker stop) and a closed terminal stop it like Ctrl-C; one of them is enough."""
 
     def interrupt(*_: object) -> None:
+        _ignore_signals()  # a second one would cut the stopping short and leave processes behind
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, interrupt) for number in STOP_SIGNALS}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _ignore_signals() -> None:
+    for number in STOP_SIGNALS:
+        signal.signal(number, lambda *_: None)  # SIG_IGN would be inherited by what is started yet
+
+
+@contextmanager
+def _lifeline() -> Iterator[int]:
+    """The end to read from of a pipe that nobody writes to: it is at its end when we are, killed or not."""
+    reading, writing = os.pipe()
+    try:
+        yield reading
+    finally:
+        os.close(writing)
+        os.close(reading)

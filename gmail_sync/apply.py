@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -17,20 +16,14 @@ from tracker.conversations import Incoming
 from tracker.mailboxes import Mailbox
 from tracker.messages import HIDING_LABELS
 
+#: Characters of a text that nobody guesses.
+TELLING_LENGTH = 120
+
 
 def parse_visible(resources: Iterable[Mapping[str, Any]]) -> list[ParsedMessage]:
     """Parse messages, without drafts, spam and trash (which are not the tracker's business)."""
     hiding = set(HIDING_LABELS)
-    return [_parsed(resource) for resource in resources if not hiding & set(resource.get("labelIds") or ())]
-
-
-def _parsed(resource: Mapping[str, Any]) -> ParsedMessage:
-    mail = parse(resource)
-    if mail.gmail_id:
-        return mail
-    # Its content broke the parser: it is kept under its own id all the same, with what Gmail says about it.
-    bare = parse({name: value for name, value in resource.items() if name != "payload"})
-    return replace(bare, defects=mail.defects, unreadable=True)
+    return [parse(resource) for resource in resources if not hiding & set(resource.get("labelIds") or ())]
 
 
 def store(session: Session, mailbox: Mailbox, mails: Sequence[ParsedMessage], now: datetime) -> int:
@@ -51,6 +44,8 @@ def incoming(mail: ParsedMessage) -> Incoming:
     sender = mail.sender or Address("", "", "")
     message = {
         "identity": _identity(mail),
+        "kin": _kin(mail),
+        "is_reply": bool(mail.references or mail.in_reply_to),
         "rfc822_message_id": mail.message_id,
         "sent_at": mail.sent_at,
         "utc_offset": mail.utc_offset,
@@ -81,6 +76,14 @@ def _identity(mail: ParsedMessage) -> bytes:
     if not mail.unreadable:
         return mail.identity
     return hashlib.sha256(mail.identity + mail.gmail_thread_id.encode() + mail.gmail_id.encode()).digest()
+
+
+def _kin(mail: ParsedMessage) -> bytes | None:
+    """What a mail has in common with itself changed on its way; None where too little of it can tell."""
+    beginning = " ".join(mail.text.split())[:TELLING_LENGTH]
+    if mail.message_id is None or len(beginning) < TELLING_LENGTH:
+        return None
+    return hashlib.sha256(f"{mail.message_id}\n{beginning}".encode()).digest()
 
 
 def _copy(mail: ParsedMessage) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from gmail_sync import wanted
 from gmail_sync.budget import forecast
-from gmail_sync.errors import Permanent
+from gmail_sync.errors import NeedsAttention, Permanent
 from gmail_sync.session import READING_SHARE, Sync
 from tracker.mailboxes import Backfill, Mailbox
 
@@ -49,6 +49,8 @@ def list_mailbox(sync: Sync) -> None:
     """List what there is and wish for it; goes on where a crash left off."""
     try:
         _list_on(sync)
+    except NeedsAttention:
+        raise
     except Permanent:
         if sync.mailbox.backfill_page is None:
             raise

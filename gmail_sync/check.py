@@ -18,6 +18,7 @@ from tracker import conversations, events
 from tracker.mailboxes import Backfill
 from tracker.messages import HIDING_LABELS
 
+LISTING_PATIENCE = 120.0  # seconds: a minute's quota comes back within one
 SAMPLE = 20  # ids that a report names
 
 
@@ -56,9 +57,13 @@ class Found:
 
     def confirmed_by(self, other: Found) -> Found:
         """Only the differences that the other comparison saw too."""
-        missing = tuple(id_ for id_ in self.missing if id_ in set(other.missing))
-        extra = tuple(id_ for id_ in self.extra if id_ in set(other.extra))
-        return Found(self.gmail, self.stored, missing, extra)
+        missing, extra = set(other.missing), set(other.extra)
+        return Found(
+            self.gmail,
+            self.stored,
+            tuple(id_ for id_ in self.missing if id_ in missing),
+            tuple(id_ for id_ in self.extra if id_ in extra),
+        )
 
 
 # In Gmail and visible there: listed, and under none of the hiding labels.
@@ -156,10 +161,11 @@ def _list(sync: Sync) -> None:
     with sync.transaction() as session:
         wanted.forget_listing(session, sync.mailbox.id)
     after = sync.mailbox.backfill_after
-    list_all(sync, after=after, spam_trash=True)
-    labels = set(sync.gmail.label_ids()) | set(HIDING_LABELS)
-    for label_id in sorted(labels):
-        list_all(sync, label_id=label_id, after=after, spam_trash=True)
+    with sync.gmail.patience(LISTING_PATIENCE):
+        list_all(sync, after=after, spam_trash=True)
+        labels = set(sync.gmail.label_ids()) | set(HIDING_LABELS)
+        for label_id in sorted(labels):
+            list_all(sync, label_id=label_id, after=after, spam_trash=True)
 
 
 def _repair(session: Session, sync: Sync, found: Found) -> Report:

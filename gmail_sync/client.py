@@ -12,7 +12,8 @@ import random
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
@@ -44,7 +45,14 @@ CONCURRENCY = 10  # requests of one user at a time that Gmail puts up with
 TIMEOUT = (10, 60)  # seconds to connect, and between two bytes
 ATTEMPTS = 4  # of a reading call, before the job is put off
 LONGEST_BACKOFF = 64.0  # seconds
-QUOTA_REASONS = {"rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded", "backendError"}
+QUOTA_REASONS = {
+    "rateLimitExceeded",
+    "userRateLimitExceeded",
+    "quotaExceeded",
+    "backendError",
+    "RATE_LIMIT_EXCEEDED",  # as `details` names them
+    "RESOURCE_EXHAUSTED",
+}
 ATTENTION_REASONS = {
     "dailyLimitExceeded": "Gmail's daily limit for this project is used up",
     "domainPolicy": "Your Workspace's administrators have switched off Gmail's API for this app",
@@ -136,6 +144,16 @@ class Gmail:
     def close(self) -> None:
         """Close the connections."""
         self._transport.close()
+
+    @contextmanager
+    def patience(self, seconds: float) -> Iterator[None]:
+        """Within the block, wait this long for quota: for a listing that would have to begin anew."""
+        before = self._budget
+        self._budget = replace(before, patience=seconds) if isinstance(before, Budget) else before
+        try:
+            yield
+        finally:
+            self._budget = before
 
     def profile(self) -> tuple[str, int]:
         """The mailbox's address and its newest history id."""

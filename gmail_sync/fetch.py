@@ -7,9 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from sqlalchemy.orm import Session
+
 from gmail_sync import apply, wanted
 from gmail_sync.client import BATCH_SIZE
-from gmail_sync.errors import GmailError, Transient
+from gmail_sync.errors import GmailError, NotFound, Transient
 from gmail_sync.parse import ParsedMessage
 from gmail_sync.session import READING_SHARE, Sync
 from gmail_sync.wanted import MESSAGE_COST, THREAD_COST, Fetch
@@ -135,27 +137,31 @@ def _ask(sync: Sync, batch: Batch) -> list[Brought]:
 
 def _store(sync: Sync, batch: Batch, answer: Future[list[Brought]]) -> None:
     brought = {one.id: one for one in answer.result()}
-    settled: list[str] = []
-    missing: list[Fetch] = []
-    for fetch in batch.fetches:
-        for asked, ids in _asked(fetch):
-            one = brought.get(asked)
-            if one is None or not isinstance(one.error, Transient):
-                here = one.ids if one is not None else frozenset()
-                settled += [id_ for id_ in ids if id_ in here]
-                lacking = tuple(id_ for id_ in ids if id_ not in here)
-                missing += [Fetch(fetch.gmail_thread_id, lacking, True)] if lacking else []
     now = sync.now
     with sync.transaction() as session:
         mails = [mail for one in brought.values() for mail in one.mails]
         apply.store(session, session.get_one(Mailbox, sync.mailbox.id), mails, now)
-        wanted.settle(session, sync.mailbox.id, settled)
-        gone = wanted.missed(session, sync.mailbox.id, missing, now)
-    if gone:
-        log.info("%s: %d announced messages are gone", sync.mailbox.address, gone)
+        for fetch in batch.fetches:
+            for asked, ids in _asked(fetch):
+                _settle(session, sync, Fetch(fetch.gmail_thread_id, ids, True), brought.get(asked))
     for one in brought.values():
         if isinstance(one.error, Transient):
             raise one.error
+
+
+def _settle(session: Session, sync: Sync, fetch: Fetch, one: Brought | None) -> None:
+    """What became of one call's wishes: fetched, put off, refused, or not there (yet)."""
+    mailbox_id, error = sync.mailbox.id, one.error if one else None
+    if isinstance(error, Transient):
+        return
+    if error is not None and not isinstance(error, NotFound):
+        wanted.refused(session, mailbox_id, fetch, str(error), sync.now)
+        return
+    here = one.ids if one else frozenset()
+    wanted.settle(session, mailbox_id, [id_ for id_ in fetch.gmail_ids if id_ in here])
+    lacking = tuple(id_ for id_ in fetch.gmail_ids if id_ not in here)
+    if lacking and wanted.missed(session, mailbox_id, [Fetch(fetch.gmail_thread_id, lacking, True)], sync.now):
+        log.info("%s: an announced message is gone", sync.mailbox.address)
 
 
 def _asked(fetch: Fetch) -> list[tuple[str, tuple[str, ...]]]:

@@ -7,6 +7,7 @@ that the wish is as durable as the cursor), fetching comes after.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,8 @@ from gmail_sync.session import Sync
 from tracker import conversations
 from tracker.messages import HIDING_LABELS
 
+log = logging.getLogger(__name__)
+
 HIDING = frozenset(HIDING_LABELS)
 
 
@@ -29,6 +32,7 @@ class Changes:
     wanted: dict[str, str] = field(default_factory=dict)  #: message → thread
     deleted: set[str] = field(default_factory=set)
     relabelled: list[tuple[str, str, list[str], list[str], int, bool]] = field(default_factory=list)
+    odd: bool = False  #: something could not be read
 
 
 def catch_up(sync: Sync) -> int:
@@ -50,7 +54,7 @@ def catch_up(sync: Sync) -> int:
 def _apply(sync: Sync, page: HistoryPage) -> None:
     changes = fold(page.records)
     last = page.next_page_token is None
-    if not (changes.wanted or changes.deleted or changes.relabelled) and (
+    if not (changes.wanted or changes.deleted or changes.relabelled or changes.odd) and (
         not last or page.history_id == sync.mailbox.history_id
     ):
         return
@@ -64,19 +68,27 @@ def fold(records: Iterable[Mapping[str, Any]]) -> Changes:
     """Fold the specific arrays of history records (not `messages`, which only repeats them)."""
     changes = Changes()
     for record in records:
-        record_id = int(record["id"])
-        for entry in record.get("messagesAdded", ()):
-            message = entry["message"]
-            if not HIDING & set(message.get("labelIds", ())):
-                changes.wanted[message["id"]] = message["threadId"]
-                changes.deleted.discard(message["id"])
-        for name, sign in (("labelsAdded", True), ("labelsRemoved", False)):
-            for entry in record.get(name, ()):
-                changes.relabelled.append(_relabelled(entry, sign, record_id))
-        for entry in record.get("messagesDeleted", ()):
-            changes.deleted.add(entry["message"]["id"])
-            changes.wanted.pop(entry["message"]["id"], None)
+        try:
+            _fold_one(changes, record)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            log.warning("A history record can't be read; the mailbox will be compared as a whole")
+            changes.odd = True
     return changes
+
+
+def _fold_one(changes: Changes, record: Mapping[str, Any]) -> None:
+    record_id = int(record["id"])
+    for entry in record.get("messagesAdded", ()):
+        message = entry["message"]
+        if not HIDING & set(message.get("labelIds", ())):
+            changes.wanted[message["id"]] = message["threadId"]
+            changes.deleted.discard(message["id"])
+    for name, sign in (("labelsAdded", True), ("labelsRemoved", False)):
+        for entry in record.get(name, ()):
+            changes.relabelled.append(_relabelled(entry, sign, record_id))
+    for entry in record.get("messagesDeleted", ()):
+        changes.deleted.add(entry["message"]["id"])
+        changes.wanted.pop(entry["message"]["id"], None)
 
 
 def _relabelled(
@@ -96,6 +108,8 @@ def _write(session: Session, sync: Sync, changes: Changes) -> None:
         # Out of the trash, a message that we never had: it is mail again.
         if not held and visible and thread_id and gmail_id not in changes.deleted:
             wishes[gmail_id] = thread_id
+    if changes.odd:
+        sync.change(session, checked_at=None)
     if changes.deleted:
         conversations.drop_copies(session, mailbox.id, changes.deleted)
         wanted.settle(session, mailbox.id, changes.deleted)

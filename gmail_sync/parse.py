@@ -91,7 +91,7 @@ def parse(resource: Mapping[str, Any]) -> ParsedMessage:
     try:
         return _parse(resource if isinstance(resource, Mapping) else {})
     except Exception as error:  # the last net: a message that breaks the parser is a defect like others
-        return _unreadable(f"the parser failed on it ({type(error).__name__})")
+        return _unreadable(resource, f"the parser failed on it ({type(error).__name__})")
 
 
 def _parse(resource: Mapping[str, Any]) -> ParsedMessage:
@@ -154,11 +154,17 @@ def _assemble(
     )
 
 
-def _unreadable(defect: str) -> ParsedMessage:
-    """What stands for a message of which nothing could be read."""
-    message = _assemble({}, read_tree({}, []), [], unreadable=True)
-    values = {name: getattr(message, name) for name in ParsedMessage.__slots__}
-    return ParsedMessage(**(values | {"defects": (defect,)}))
+#: What Gmail itself says of a message, whatever its sender wrote into it.
+_GMAILS_OWN = ("id", "threadId", "historyId", "internalDate", "labelIds", "sizeEstimate")
+
+
+def _unreadable(resource: Mapping[str, Any], defect: str) -> ParsedMessage:
+    """What stands for a message whose content can't be read: it keeps its place in the mailbox."""
+    try:
+        bare = {name: resource[name] for name in _GMAILS_OWN if name in resource}
+        return _assemble(bare, read_tree({}, []), [defect], unreadable=True)
+    except Exception:  # not even those: nothing that came from Gmail, but then `parse` never raises
+        return _assemble({}, read_tree({}, []), [defect], unreadable=True)
 
 
 @dataclass(frozen=True, slots=True)

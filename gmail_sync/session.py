@@ -17,7 +17,7 @@ from gmail_sync.client import Gmail
 from gmail_sync.errors import AuthRevoked
 from gmail_sync.vault import Vault, VaultError
 from tracker.db import Sessions, transaction, utc_now
-from tracker.mailboxes import Mailbox
+from tracker.mailboxes import Mailbox, State
 
 #: Reading leaves a tenth of each minute's units for sending and for what a person waits for.
 READING_SHARE = 0.9
@@ -25,6 +25,10 @@ READING_SHARE = 0.9
 
 class Busy(Exception):
     """Another worker is on this mailbox."""
+
+
+class Superseded(Exception):
+    """The mailbox was disconnected, or connected anew, while it was being synced."""
 
 
 class CursorMoved(Exception):
@@ -103,7 +107,10 @@ class Sync:
         with transaction(self.services.sessions) as session:
             yield session
             session.flush()
-            self.mailbox = session.get_one(Mailbox, self.mailbox.id, populate_existing=True)
+            fresh = session.get_one(Mailbox, self.mailbox.id, populate_existing=True)
+            if fresh.state != State.CONNECTED or fresh.credentials != self.mailbox.credentials:
+                raise Superseded(self.mailbox.address)  # and nothing of this transaction is kept
+            self.mailbox = fresh
 
     def change(self, session: Session, **columns: Any) -> None:
         """Change columns of the mailbox's row."""

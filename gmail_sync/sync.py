@@ -7,9 +7,11 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 
+from sqlalchemy.orm import Session
+
 from gmail_sync import backfill, check, fetch, history, wanted, watch
-from gmail_sync.errors import HistoryExpired, NeedsAttention, Transient
-from gmail_sync.session import Busy, CursorMoved, Services, Sync
+from gmail_sync.errors import HistoryExpired, NeedsAttention, Permanent, Transient
+from gmail_sync.session import Busy, CursorMoved, Services, Superseded, Sync
 from tracker import mailboxes
 from tracker.db import transaction
 from tracker.jobs import Again, Jobs
@@ -17,6 +19,7 @@ from tracker.mailboxes import Backfill, Mailbox, State
 
 log = logging.getLogger(__name__)
 
+REFUSED_FOR = timedelta(minutes=5)
 JOB, CHECK_JOB = "gmail_sync.sync", "gmail_sync.check"
 
 
@@ -83,13 +86,36 @@ def _guarded(services: Services, mailbox_id: int, work: Callable[[Sync], None]) 
     try:
         with services.open(mailbox_id) as sync:
             work(sync)
+    except Superseded:
+        log.info("Mailbox %s was disconnected or connected anew meanwhile", mailbox_id)
     except NeedsAttention as error:
-        with transaction(services.sessions) as session:
-            mailboxes.move(session, mailbox_id, State.ATTENTION, reason=str(error), now=services.now())
+        _ask_for_attention(services, mailbox, str(error))
+    except Permanent as error:
+        _put_aside(services, mailbox_id, str(error))
     except Transient as error:
         raise Again(error.retry_after, str(error)) from error
     except (Busy, CursorMoved) as error:
         raise Again(2, "another worker is on this mailbox") from error
+
+
+def _ask_for_attention(services: Services, mailbox: Mailbox, reason: str) -> None:
+    with transaction(services.sessions) as session:
+        there = session.get(Mailbox, mailbox.id, with_for_update=True)
+        # Connected anew while this run still used the old credentials: they say nothing about the new ones.
+        if there is not None and there.credentials == mailbox.credentials:
+            mailboxes.move(session, mailbox.id, State.ATTENTION, reason=reason, now=services.now())
+
+
+def _put_aside(services: Services, mailbox_id: int, words: str) -> None:
+    """Gmail refuses the mailbox as a whole, and asking again at once changes nothing."""
+    log.error("Mailbox %s: %s", mailbox_id, words)
+    with transaction(services.sessions) as session:
+        mailboxes.put_aside(session, mailbox_id, words, services.now() + REFUSED_FOR)
+
+
+def _trouble(session: Session, mailbox_id: int) -> str | None:
+    count, words = wanted.refusals(session, mailbox_id)
+    return f"Gmail does not hand out {count} messages: {words}." if count else None
 
 
 def _up_to_date(sync: Sync) -> None:
@@ -106,6 +132,7 @@ def _up_to_date(sync: Sync) -> None:
     backfill.finish_if_done(sync)
     with sync.transaction() as session:
         left, next_at = wanted.waiting(session, sync.mailbox.id)
+        sync.change(session, fetch_trouble=_trouble(session, sync.mailbox.id))
         mailboxes.fulfil(session, sync.mailbox.id, wish, sync.now)
     if left and next_at is not None:
         raise Again(max(1.0, (next_at - sync.now).total_seconds()), f"{left} announced messages not there yet")

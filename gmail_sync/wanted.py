@@ -15,13 +15,14 @@ from sqlalchemy import BigInteger, ForeignKey, Index, SmallInteger, delete, func
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from tracker.db import Base, OfTeam
+from tracker.db import Base, OfTeam, among
 from tracker.messages import Copy
 
 NEW_MAIL, OLD_MAIL = 0, 1  # priorities: what history tells goes before what the first reading lists
 THREAD_COST, MESSAGE_COST = 40, 20  # quota units
 #: Seconds before a message that answered 404 is asked for again; after the last it is believed gone.
 PATIENCE = (2, 4, 8, 16)
+LONGEST_REFUSAL = timedelta(hours=1)
 
 
 class Wanted(OfTeam, Base):
@@ -39,7 +40,8 @@ class Wanted(OfTeam, Base):
     priority: Mapped[int] = mapped_column(SmallInteger)
     rank: Mapped[int] = mapped_column(BigInteger)  #: lower goes first; a thread's messages share one
     tries: Mapped[int] = mapped_column(SmallInteger, server_default="0")
-    not_before: Mapped[datetime | None]  #: answered 404 just now: may appear yet
+    not_before: Mapped[datetime | None]  #: answered 404 just now: may appear yet; or was refused
+    refusal: Mapped[str | None]  #: why Gmail does not hand it out, in its words
 
 
 class Listed(OfTeam, Base):
@@ -85,7 +87,7 @@ def want(
     if not pairs:
         return
     held = set(
-        session.scalars(select(Copy.gmail_id).where(Copy.mailbox_id == mailbox_id, Copy.gmail_id.in_(pairs)))
+        session.scalars(select(Copy.gmail_id).where(Copy.mailbox_id == mailbox_id, among(Copy.gmail_id, pairs)))
     )
     rank = session.scalar(select(func.max(Wanted.rank)).where(Wanted.mailbox_id == mailbox_id)) or 0
     ranks: dict[str, int] = {}
@@ -185,7 +187,7 @@ def plan(session: Session, mailbox_id: int, now: datetime, *, limit: int = 400) 
 
 def settle(session: Session, mailbox_id: int, gmail_ids: Iterable[str]) -> None:
     """These were fetched (or are not wanted any more)."""
-    session.execute(delete(Wanted).where(Wanted.mailbox_id == mailbox_id, Wanted.gmail_id.in_(list(gmail_ids))))
+    session.execute(delete(Wanted).where(Wanted.mailbox_id == mailbox_id, among(Wanted.gmail_id, gmail_ids)))
 
 
 def missed(session: Session, mailbox_id: int, fetches: Iterable[Fetch], now: datetime) -> int:
@@ -210,9 +212,27 @@ def missed(session: Session, mailbox_id: int, fetches: Iterable[Fetch], now: dat
     return gone
 
 
+def refused(session: Session, mailbox_id: int, fetch: Fetch, words: str, now: datetime) -> None:
+    """Gmail does not hand these out, though they are there: keep the wish, and ask less and less often."""
+    rows = session.scalars(
+        select(Wanted).where(Wanted.mailbox_id == mailbox_id, Wanted.gmail_id.in_(fetch.gmail_ids))
+    )
+    for row in rows:
+        row.not_before = now + min(timedelta(minutes=2**row.tries), LONGEST_REFUSAL)
+        row.tries, row.refusal = min(row.tries + 1, 30), words
+
+
+def refusals(session: Session, mailbox_id: int) -> tuple[int, str | None]:
+    """How many messages Gmail does not hand out, and what it says of one."""
+    query = select(func.count(), func.min(Wanted.refusal))
+    count, words = session.execute(query.where(Wanted.mailbox_id == mailbox_id, Wanted.refusal.is_not(None))).one()
+    return count, words
+
+
 def waiting(session: Session, mailbox_id: int) -> tuple[int, datetime | None]:
     """How many are wanted, and when the next of those that answered 404 is to be asked for again."""
-    query = select(func.count(), func.min(Wanted.not_before)).where(Wanted.mailbox_id == mailbox_id)
+    query = select(func.count(), func.min(Wanted.not_before).filter(Wanted.refusal.is_(None)))
+    query = query.where(Wanted.mailbox_id == mailbox_id)
     count, next_at = session.execute(query).one()
     return count, next_at
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CursorResult, ForeignKey, Index, delete, func, select, update
+from sqlalchemy import CursorResult, ForeignKey, Index, Text, delete, func, literal, select, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
 
@@ -160,16 +160,31 @@ def set_organization(session: Session, viewer: Viewer, box: Box, organization: O
 
 
 def set_value(session: Session, viewer: Viewer, box: Box, field: fields.Field, value: Any) -> None:
-    """Set a field's value. Raises `fields.FieldError`."""
+    """Set a field's value; what teammates set in other fields meanwhile stays. Raises `fields.FieldError`.
+
+    `version` stays: it is about moves, and a board that is open must not refuse one because of a field.
+    """
     if field.pipeline_id != box.pipeline_id or field.removed:
         raise fields.FieldError(f"{field.name} is not a field of this box's pipeline")
     stored = fields.parse(session, field, value)
+    lock_values(session, box)
     before = box.values.get(field.key)
     if stored == before:
         return
-    kept = {key: old for key, old in box.values.items() if key != field.key}
-    box.values = kept if stored is None else {**kept, field.key: stored}
+    values: Any = Box.values
+    one = literal(field.key, Text()) if stored is None else literal({field.key: stored}, JSONB())
+    session.execute(
+        update(Box).where(Box.id == box.id).values(values=values.op("-" if stored is None else "||")(one)),
+        execution_options={"synchronize_session": False},
+    )
+    session.refresh(box, ["values"])
     _record(session, viewer, "box.field", box, field=field.key, name=field.name, before=before, after=stored)
+
+
+def lock_values(session: Session, box: Box) -> None:
+    """Read a box's values as they are now; nobody else changes them until the end of the transaction."""
+    session.flush()
+    session.refresh(box, ["values"], with_for_update={"key_share": True})
 
 
 def set_autobox_domain(session: Session, viewer: Viewer, box: Box, on: bool) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
 
 from tracker import events
 from tracker.addresses import Address, normalize, organization_domain, person_name
-from tracker.db import Base, Identified, Keyed, OfTeam
+from tracker.db import Base, Identified, Keyed, OfTeam, lock_team
 from tracker.people import Viewer
 
 
@@ -64,7 +64,12 @@ class ContactAddress(OfTeam, Identified, Base):
 
 
 def ensure(session: Session, viewer: Viewer, address: Address, *, phone: str = "") -> Contact:
-    """The contact with this address, made from what the mail says if there is none yet."""
+    """The contact with this address, made from what the mail says if there is none yet.
+
+    Takes the team's lock, so that of a page and a sync that meet the same person one makes the contact. Callers
+    that lock other rows take it before them.
+    """
+    lock_team(session, viewer.team_id)
     found = by_address(session, viewer.team_id, address.normalized)
     if found is not None:
         if phone and not found.phone:
@@ -100,10 +105,14 @@ def ensure(session: Session, viewer: Viewer, address: Address, *, phone: str = "
 
 
 def ensure_organization(session: Session, team_id: int, normalized: str) -> Organization | None:
-    """The organization of an address's domain, made if new; None for a free-mail provider's."""
+    """The organization of an address's domain, made if new; None for a free-mail provider's.
+
+    Takes the team's lock, see `ensure`.
+    """
     domain = organization_domain(normalized)
     if domain is None:
         return None
+    lock_team(session, team_id)
     found = session.scalar(
         select(Organization)
         .join(OrganizationDomain)

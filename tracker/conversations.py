@@ -1,15 +1,15 @@
 """Conversations: the union of the team's copies of a thread.
 
-Two messages belong together when they share a Gmail thread in any mailbox, or a Message-ID: a conversation is
-a connected component of the graph of threads and Message-IDs. Components don't depend on the order in which
-edges are seen, so neither does the outcome on which mailbox synced first.
+Two messages belong together when they share a Gmail thread in any mailbox, or are the same mail (see
+`messages`): a conversation is a connected component of the graph of threads and mails. Components don't depend
+on the order in which edges are seen, so neither does the outcome on which mailbox synced first.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from tracker import events
-from tracker.db import Base, Keyed, OfTeam, insert_many, lock_team, new_ids, new_key
+from tracker.db import Base, Keyed, OfTeam, among, insert_many, lock_team, new_ids, new_key
 from tracker.messages import Copy, Message, Recipient
 
 
@@ -83,6 +83,7 @@ def take_in(session: Session, team_id: int, mailbox_id: int, mails: Sequence[Inc
     if not mails:
         return TakenIn([], set())
     lock_team(session, team_id)
+    mails = _as_held(session, mailbox_id, mails)
     conversations = _unite(session, team_id, mailbox_id, mails)
     ids, new = _store_messages(session, team_id, mails, conversations)
     _store_copies(session, team_id, mailbox_id, mails, ids)
@@ -91,14 +92,30 @@ def take_in(session: Session, team_id: int, mailbox_id: int, mails: Sequence[Inc
     return TakenIn(new, touched)
 
 
+def _as_held(session: Session, mailbox_id: int, mails: Sequence[Incoming]) -> list[Incoming]:
+    """Mails that the mailbox holds already stay the messages they are.
+
+    A later release may read the same bytes a little differently: that must not make a second message of them.
+    """
+    held = {
+        gmail_id: {"identity": bytes(identity), "kin": kin}
+        for gmail_id, identity, kin in session.execute(
+            select(Copy.gmail_id, Message.identity, Message.kin)
+            .join(Message, Message.id == Copy.message_id)
+            .where(Copy.mailbox_id == mailbox_id, among(Copy.gmail_id, [m.copy["gmail_id"] for m in mails]))
+        )
+    }
+    return [replace(mail, message={**mail.message, **held.get(mail.copy["gmail_id"], {})}) for mail in mails]
+
+
 def _unite(session: Session, team_id: int, mailbox_id: int, mails: Sequence[Incoming]) -> dict[bytes, int]:
     """The conversation of each mail by identity, after those it connects were made one."""
     union = _Union()
     for mail in mails:
         node: tuple[str, Hashable] = ("identity", mail.identity)
         union.join(node, ("thread", mail.copy["gmail_thread_id"]))
-        if mail.message["rfc822_message_id"]:
-            union.join(node, ("rfc822", mail.message["rfc822_message_id"]))
+        if mail.message["kin"]:
+            union.join(node, ("kin", mail.message["kin"]))
     known = _known(session, team_id, mailbox_id, mails)
     for node, conversation_id in known:
         union.join(node, ("conversation", conversation_id))
@@ -126,16 +143,15 @@ def _known(
         query.where(Thread.mailbox_id == mailbox_id, Thread.gmail_thread_id.in_(threads))
     ):
         yield ("thread", thread_id), conversation_id
-    rfc822 = {mail.message["rfc822_message_id"] for mail in mails} - {None}
+    kin = {mail.message["kin"] for mail in mails} - {None}
     identities = {mail.identity for mail in mails}
-    found = select(Message.identity, Message.rfc822_message_id, Message.conversation_id).where(
-        Message.team_id == team_id,
-        or_(Message.rfc822_message_id.in_(rfc822), Message.identity.in_(identities)),
+    found = select(Message.identity, Message.kin, Message.conversation_id).where(
+        Message.team_id == team_id, or_(Message.kin.in_(kin), Message.identity.in_(identities))
     )
-    for identity, rfc822_message_id, conversation_id in session.execute(found):
+    for identity, likeness, conversation_id in session.execute(found):
         yield ("identity", bytes(identity)), conversation_id
-        if rfc822_message_id:
-            yield ("rfc822", rfc822_message_id), conversation_id
+        if likeness:
+            yield ("kin", bytes(likeness)), conversation_id
 
 
 def _create(session: Session, team_id: int, number: int) -> Sequence[int]:
@@ -246,20 +262,20 @@ def drop_copies(session: Session, mailbox_id: int, gmail_ids: Iterable[str]) -> 
     it had never been one. Returns how many copies there were.
     """
     ids = list(gmail_ids)
-    team_id = session.scalar(select(Copy.team_id).where(Copy.mailbox_id == mailbox_id, Copy.gmail_id.in_(ids)))
+    team_id = session.scalar(
+        select(Copy.team_id).where(Copy.mailbox_id == mailbox_id, among(Copy.gmail_id, ids)).limit(1)
+    )
     if team_id is None:
         return 0
     lock_team(session, team_id)
     gone = (
         session.execute(
-            delete(Copy).where(Copy.mailbox_id == mailbox_id, Copy.gmail_id.in_(ids)).returning(Copy.message_id)
+            delete(Copy).where(Copy.mailbox_id == mailbox_id, among(Copy.gmail_id, ids)).returning(Copy.message_id)
         )
         .scalars()
         .all()
     )
-    held = select(Copy.id).where(Copy.message_id == Message.id).exists()
-    touched = set(session.scalars(select(Message.conversation_id).where(Message.id.in_(gone))))
-    session.execute(delete(Message).where(Message.id.in_(gone), ~held))
+    touched = set(session.scalars(select(Message.conversation_id).where(among(Message.id, gone))))
     for conversation_id in sorted(touched):
         _regroup(session, team_id, conversation_id)
     return len(gone)
@@ -268,16 +284,18 @@ def drop_copies(session: Session, mailbox_id: int, gmail_ids: Iterable[str]) -> 
 def _regroup(session: Session, team_id: int, conversation_id: int) -> None:
     """Recompute the components of one conversation after something in it was deleted."""
     union = _Union()
+    held = select(Copy.id).where(Copy.message_id == Message.id).exists()
+    session.execute(delete(Message).where(Message.conversation_id == conversation_id, ~held))
     rows = session.execute(
-        select(Message.id, Message.rfc822_message_id, Message.sent_at, Copy.mailbox_id, Copy.gmail_thread_id)
+        select(Message.id, Message.kin, Message.sent_at, Copy.mailbox_id, Copy.gmail_thread_id)
         .join(Copy, Copy.message_id == Message.id)
         .where(Message.conversation_id == conversation_id)
     ).all()
     order = {id_: (sent_at, id_) for id_, _, sent_at, _, _ in rows}
-    for id_, rfc822_message_id, _, mailbox_id, thread_id in rows:
+    for id_, kin, _, mailbox_id, thread_id in rows:
         union.join(("message", id_), ("thread", (mailbox_id, thread_id)))
-        if rfc822_message_id:
-            union.join(("message", id_), ("rfc822", rfc822_message_id))
+        if kin:
+            union.join(("message", id_), ("kin", bytes(kin)))
     parts = [
         (
             sorted((value for kind, value in part if kind == "message"), key=order.__getitem__),
@@ -356,13 +374,13 @@ def count_of(session: Session, mailbox_id: int) -> int:
 def record_arrivals(
     session: Session, team_id: int, mailbox_id: int, message_ids: Sequence[int], own: frozenset[str]
 ) -> None:
-    """An event for each message that is new to the team; a second version of a known Message-ID gets none."""
+    """An event for each message that is new to the team; the same mail changed on its way gets none."""
     twin = Message.__table__.alias("twin")
     seen = (
         select(twin.c.id)
         .where(
             twin.c.team_id == team_id,
-            twin.c.rfc822_message_id == Message.rfc822_message_id,
+            twin.c.kin == Message.kin,
             twin.c.id < Message.id,
         )
         .exists()

@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Engine, ForeignKey, MetaData, Text, create_engine, insert, text
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    Engine,
+    ForeignKey,
+    MetaData,
+    Text,
+    any_,
+    create_engine,
+    insert,
+    literal,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    InstrumentedAttribute,
+    Mapped,
+    Session,
+    mapped_column,
+    sessionmaker,
+)
 
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -107,6 +127,13 @@ def new_ids(session: Session, model: type[Base], number: int) -> Sequence[int]:
     """Ids for rows that are about to be inserted."""
     query = text("SELECT nextval(pg_get_serial_sequence(:name, 'id')) FROM generate_series(1, :number)")
     return session.scalars(query, {"name": model.__tablename__, "number": number}).all() if number else []
+
+
+def among(column: InstrumentedAttribute[Any], values: Iterable[Any]) -> ColumnElement[bool]:
+    """SQL: the column is one of these. As one array: PostgreSQL takes no more than 65,535 parameters."""
+    found = list(values)
+    kind = BigInteger() if found and isinstance(found[0], int) else Text()
+    return column == any_(literal(found, ARRAY(kind)))
 
 
 def plain_url(url: str) -> str:

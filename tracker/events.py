@@ -1,12 +1,13 @@
 """Events: one thing that happened, never edited. The spine that everything else reads.
 
-`record` goes into the transaction of the change itself. Readers keep a cursor of their own and read with
-`after`: ids are given before commit, so a reader must not pass an event whose transaction may still be open.
+`record` goes into the transaction of the change itself. Readers keep a `Cursor` of their own and read with
+`after`, which never passes an event whose transaction may still be open.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -33,7 +34,11 @@ class Event(OfTeam, Identified, Base):
     """Who, when, what, on which box. Rows of other tables are named by number only: events outlive them."""
 
     __tablename__ = "events"
-    __table_args__ = (Index("ix_events_box_id_id", "box_id", "id"), Index("ix_events_team_id_id", "team_id", "id"))
+    __table_args__ = (
+        Index("ix_events_box_id_id", "box_id", "id"),
+        Index("ix_events_team_id_id", "team_id", "id"),
+        Index("ix_events_transaction_id", "transaction", "id"),
+    )
 
     transaction: Mapped[str] = mapped_column(TransactionId(), server_default=text("pg_current_xact_id()"))
     at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
@@ -81,11 +86,27 @@ def record_many(session: Session, rows: Sequence[dict[str, Any]]) -> None:
         insert_many(session, Event, group)
 
 
-def after(session: Session, cursor: int, *, limit: int = 500) -> Sequence[Event]:
-    """The next events after `cursor` (an event id) that no open transaction can still get in front of."""
-    settled: ColumnElement[bool] = literal_column("events.transaction < pg_snapshot_xmin(pg_current_snapshot())")
-    query = select(Event).where(Event.id > cursor, settled).order_by(Event.id).limit(limit)
-    return session.scalars(query).all()
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where a reader is: behind this event of this transaction."""
+
+    transaction: int = 0
+    id: int = 0
+
+
+def after(session: Session, cursor: Cursor, *, limit: int = 500) -> list[tuple[Cursor, Event]]:
+    """The next events that no open transaction can still get in front of, each with the cursor behind it.
+
+    In the order of transactions, not of ids: an older transaction may hold a higher id than a younger one that
+    is still open, so a cursor of ids alone would step over what the younger one commits.
+    """
+    settled: ColumnElement[bool] = text(
+        "(events.transaction, events.id) > (CAST(CAST(:transaction AS text) AS xid8), :id)"
+        " AND events.transaction < pg_snapshot_xmin(pg_current_snapshot())"
+    ).bindparams(transaction=str(cursor.transaction), id=cursor.id)  # type: ignore[assignment]
+    number: ColumnElement[Any] = literal_column("CAST(CAST(events.transaction AS text) AS numeric)")
+    query = select(number, Event).where(settled).order_by(text("events.transaction"), Event.id).limit(limit)
+    return [(Cursor(int(found), event.id), event) for found, event in session.execute(query)]
 
 
 def of_box(session: Session, box_id: int, *, before: int | None = None, limit: int = 100) -> Sequence[Event]:

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
 from tracker import conversations, events
 from tracker.boxes import Box
 from tracker.conversations import Conversation
-from tracker.db import Base, Keyed, OfTeam, new_key
+from tracker.db import Base, Keyed, OfTeam, lock_team, new_key
 from tracker.people import Viewer
 from tracker.pipelines import Pipeline
 
@@ -98,6 +98,7 @@ def remove(session: Session, viewer: Viewer, conversation: Conversation, box: Bo
 
 def dismiss(session: Session, viewer: Viewer, filing: Filing) -> None:
     """A person declines a suggestion. Raises `FilingError` if it is none any more."""
+    _hold_still(session, viewer.team_id, filing.conversation_id)
     changed = session.execute(
         update(Filing)
         .where(Filing.id == filing.id, Filing.state == SUGGESTED)
@@ -114,6 +115,7 @@ def _decide(
 ) -> Filing:
     if not (conversation.team_id == box.team_id == viewer.team_id):
         raise FilingError("There is no such box")
+    _hold_still(session, viewer.team_id, conversation.id)
     values = {
         "state": state,
         "origin": PERSON,
@@ -138,6 +140,13 @@ def _decide(
     if before != state:
         _record(session, viewer, f"conversation.{state}", conversation.id, box.id, reason)
     return session.get_one(Filing, id_, populate_existing=True)
+
+
+def _hold_still(session: Session, team_id: int, conversation_id: int) -> None:
+    """Keep a sync from merging the conversation away under a person's word. Raises `FilingError`."""
+    lock_team(session, team_id)
+    if session.scalar(select(Conversation.id).where(Conversation.id == conversation_id)) is None:
+        raise FilingError("This conversation has just been joined with another; look again")
 
 
 def decide_by_rule(session: Session, team_id: int, decisions: Sequence[Decision], actor: Viewer) -> list[Decision]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -39,6 +40,7 @@ class Jobs:
         )
         self.app = procrastinate.App(connector=self._connector)
         self._sync: procrastinate.App | None = None
+        self._opening = threading.Lock()
         self._url = plain_url(database_url)
 
     def register(self, name: str, function: Callable[..., None], lock: Callable[..., str]) -> None:
@@ -55,6 +57,10 @@ class Jobs:
 
     def open(self) -> None:
         """Open the connections that `defer` uses."""
+        with self._opening:
+            self._open()
+
+    def _open(self) -> None:
         if self._sync is None:
             connector = procrastinate.SyncPsycopgConnector(
                 conninfo=self._url, min_size=1, max_size=4, kwargs={"connect_timeout": 10}
@@ -76,10 +82,12 @@ class Jobs:
         self.open()
         assert self._sync is not None
         wish = ":".join([name, *(f"{value}" for _, value in sorted(arguments.items()))])
-        # A job put off must not keep an immediate one out of the queue: it has a queueing lock of its own.
-        options: dict[str, Any] = {"lock": lock, "queueing_lock": f"{wish}:later" if seconds else wish}
+        # A job put off must not keep an immediate one waiting: it has a queueing lock of its own and no lock at
+        # all, since procrastinate holds back every job behind an earlier one of the same lock, due or not.
+        options: dict[str, Any] = {"lock": lock, "queueing_lock": wish}
         if seconds:
-            options["schedule_in"] = {"seconds": seconds}
+            later = {"seconds": seconds}
+            options = {"lock": None, "queueing_lock": f"{wish}:later", "schedule_in": later}
         try:
             self._sync.configure_task(name, **options).defer(**arguments)
         except procrastinate.exceptions.AlreadyEnqueued:
@@ -93,7 +101,7 @@ class Jobs:
             try:
                 await self.app.run_worker_async(
                     concurrency=concurrency,
-                    fetch_job_polling_interval=5.0,
+                    fetch_job_polling_interval=min(5.0, stalled_seconds),
                     update_heartbeat_interval=max(0.5, stalled_seconds / 3),
                     stalled_worker_timeout=stalled_seconds,
                     delete_jobs="always",

@@ -82,6 +82,10 @@ class Mailbox(OfTeam, Keyed, Base):
     synced_at: Mapped[datetime | None]  #: when all that Gmail told had last been taken in
     pushed_at: Mapped[datetime | None]
     watch_expires_at: Mapped[datetime | None]
+    watch_renew_at: Mapped[datetime | None]  #: when to ask Gmail for pushes again
+    push_trouble: Mapped[str | None]  #: why there are none, in words
+    fetch_trouble: Mapped[str | None]  #: what Gmail refuses to hand out, in words
+    retry_at: Mapped[datetime | None]  #: Gmail refused the mailbox as a whole: not before then
     backfill: Mapped[str] = mapped_column(server_default=Backfill.WANTED.value)
     backfill_after: Mapped[datetime | None]  #: mail older than this is not read
     backfill_page: Mapped[str | None]  #: where the listing goes on after a crash
@@ -92,6 +96,11 @@ class Mailbox(OfTeam, Keyed, Base):
     check_result: Mapped[dict[str, Any] | None]
     gap_at: Mapped[datetime | None]  #: when a check found mail that was missed, until a later one finds none
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    @property
+    def trouble(self) -> str:
+        """What does not work though mail is read, in words; empty if all does."""
+        return " ".join(words for words in (self.fetch_trouble, self.push_trouble) if words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +127,7 @@ def connect(session: Session, user: people.User, address: str, credentials: byte
         raise PermissionError(f"{address} is connected by somebody else")
     mailbox.credentials = credentials
     mailbox.state, mailbox.attention, mailbox.attention_at = State.CONNECTED.value, None, None
+    mailbox.retry_at, mailbox.watch_renew_at = None, None
     session.flush()
     want(session, mailbox.id, "connected", now)
     events.record(session, user.team_id, "mailbox.connected", mailbox_id=mailbox.id, user_id=user.id)
@@ -152,7 +162,7 @@ def pushed(session: Session, mailbox_id: int, now: datetime) -> None:
 
 def fulfil(session: Session, mailbox_id: int, wish: datetime | None, now: datetime) -> bool:
     """Note that a sync finished; the wish is gone unless a newer one came in meanwhile."""
-    session.execute(update(Mailbox).where(Mailbox.id == mailbox_id).values(synced_at=now))
+    session.execute(update(Mailbox).where(Mailbox.id == mailbox_id).values(synced_at=now, retry_at=None))
     done = session.execute(
         update(Mailbox)
         .where(Mailbox.id == mailbox_id, Mailbox.wanted_at.is_not_distinct_from(wish))
@@ -161,11 +171,19 @@ def fulfil(session: Session, mailbox_id: int, wish: datetime | None, now: dateti
     return isinstance(done, CursorResult) and done.rowcount == 1
 
 
+def put_aside(session: Session, mailbox_id: int, words: str, until: datetime) -> None:
+    """Gmail refuses: leave the mailbox alone until then, and say why."""
+    session.execute(
+        update(Mailbox).where(Mailbox.id == mailbox_id).values(fetch_trouble=f"{words}.", retry_at=until)
+    )
+
+
 def due(session: Session, now: datetime, silence: timedelta) -> Sequence[int]:
     """Mailboxes with a wish, an unfinished backfill, or not asked for as long as `silence`."""
     unasked = Mailbox.synced_at.is_(None) | (Mailbox.synced_at < now - silence)
     unfinished = Mailbox.wanted_at.is_not(None) | (Mailbox.backfill != Backfill.DONE.value)
-    query = select(Mailbox.id).where(Mailbox.state == State.CONNECTED.value, unfinished | unasked)
+    patient = Mailbox.retry_at.is_(None) | (Mailbox.retry_at <= now)
+    query = select(Mailbox.id).where(Mailbox.state == State.CONNECTED.value, patient, unfinished | unasked)
     return session.scalars(query.order_by(Mailbox.id)).all()
 
 
@@ -217,6 +235,8 @@ def health(mailbox: Mailbox, now: datetime, silence: timedelta) -> Health:
     if mailbox.gap_at is not None:
         found = (mailbox.check_result or {}).get("missing", 0)
         return Health("bad", f"A check found {found} missed messages", "They are being fetched; check again")
+    if mailbox.fetch_trouble:
+        return Health("late", mailbox.fetch_trouble, "It is tried again; nothing else waits for it")
     if mailbox.backfill != Backfill.DONE:
         return Health("busy", "Reading the mailbox for the first time")
     patience = silence * 3 + timedelta(minutes=5)

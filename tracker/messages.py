@@ -2,7 +2,9 @@
 
 A *message* is one e-mail across the team; each mailbox that holds it has a *copy*. A message is known by its
 Message-ID **and** its content (`identity`): whoever learns the Message-ID of a private mail could otherwise
-send a teammate a mail under the same name and make them a holder of it. All that a message row says follows
+send a teammate a mail under the same name and make them a holder of it. A mail that was changed on its way (a
+list's footer) is another message of the same conversation; it is known by the Message-ID and how the text
+begins (`kin`), which nobody can make up who has not seen it. All that a message row says follows
 from its identity, so it does not depend on which mailbox was synced first; what differs between mailboxes
 (labels, Bcc, the headers of the way) is the copy's.
 """
@@ -49,12 +51,14 @@ class Message(OfTeam, Keyed, Base):
     __tablename__ = "messages"
     __table_args__ = (
         UniqueConstraint("team_id", "identity"),
-        Index("ix_messages_team_id_rfc822_message_id", "team_id", "rfc822_message_id"),
+        Index("ix_messages_team_id_kin", "team_id", "kin"),
         Index("ix_messages_conversation_id_sent_at", "conversation_id", "sent_at"),
         Index("ix_messages_search", "search", postgresql_using="gin"),
     )
 
     identity: Mapped[bytes] = mapped_column(LargeBinary)  #: SHA-256 of Message-ID and content
+    kin: Mapped[bytes | None] = mapped_column(LargeBinary)  #: SHA-256 of Message-ID and the text's beginning
+    is_reply: Mapped[bool] = mapped_column(Boolean, server_default="false")  #: has References or In-Reply-To
     rfc822_message_id: Mapped[str | None]  #: Message-ID without <> (RFC 5322 §3.6.4)
     conversation_id: Mapped[int] = mapped_column(ForeignKey("conversations.id"))
     sent_at: Mapped[datetime]

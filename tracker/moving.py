@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from tracker import boxes, people
@@ -13,7 +13,7 @@ from tracker.boxes import Box, BoxContact
 from tracker.contacts import ContactAddress
 from tracker.conversations import Conversation
 from tracker.filing import FILED, Filing
-from tracker.messages import Message, Recipient
+from tracker.messages import Copy, Message, Recipient
 from tracker.people import Viewer
 from tracker.pipelines import Kind, Pipeline, Stage
 
@@ -35,8 +35,12 @@ def move_by_mail(session: Session, team_id: int, message_ids: Sequence[int], now
     correspondent = or_(
         ContactAddress.normalized == Message.sender_normalized, ContactAddress.normalized.in_(recipient)
     )
+    # By Gmail's clock: the sender's may be minutes slow.
+    arrived = (
+        select(func.min(Copy.internal_date)).where(Copy.message_id == Message.id).correlate(Message)
+    ).scalar_subquery()
     query = (
-        select(Message, Box, ContactAddress.address, ContactAddress.normalized)
+        select(Message, Box, ContactAddress.address, ContactAddress.normalized, arrived)
         .join(Filing, and_(Filing.conversation_id == Message.conversation_id, Filing.state == FILED))
         .join(Box, Box.id == Filing.box_id)
         .join(Stage, Stage.id == Box.stage_id)
@@ -47,15 +51,15 @@ def move_by_mail(session: Session, team_id: int, message_ids: Sequence[int], now
             Message.id.in_(message_ids),
             Message.automatic.is_(None),
             ~Message.auto_reply,
-            Message.sent_at > Box.stage_entered_at,
+            arrived > Box.stage_entered_at,
             Pipeline.moves_itself,
             boxes.is_open(),
             correspondent,
         )
         .order_by(Message.sent_at, Message.id, Box.id, ContactAddress.id)
     )
-    for message, box, address, normalized in session.execute(query).all():
-        _move_one(session, viewer, message, box, address, normalized, own, now)
+    for message, box, address, normalized, at in session.execute(query).all():
+        _move_one(session, viewer, message, box, address, normalized, own, min(at, now))
 
 
 def _move_one(
@@ -78,7 +82,7 @@ def _move_one(
     if target is None or target.position <= box.stage.position or target.kind != Kind.OPEN:
         return
     try:
-        boxes.move(session, viewer, box, target, now=min(message.sent_at, now), why=why, rule=BY_MAIL)
+        boxes.move(session, viewer, box, target, now=now, why=why, rule=BY_MAIL)
     except boxes.BoxConflict:
         session.refresh(box)  # a person moved it at this very moment: their word stands
 

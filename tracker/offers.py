@@ -59,7 +59,8 @@ def _first_messages(session: Session, ids: Sequence[int]) -> Sequence[Message]:
         .ext(distinct_on(Message.conversation_id))
         .order_by(Message.conversation_id, Message.sent_at, Message.id)
     )
-    return [message for message in session.scalars(query) if message.automatic is None]
+    # A reply whose beginning is not here (older than what is read) was not the first word.
+    return [message for message in session.scalars(query) if message.automatic is None and not message.is_reply]
 
 
 def _offer(

@@ -54,7 +54,8 @@ class OwnAddress(OfTeam, Identified, Base):
     __table_args__ = (UniqueConstraint("team_id", "normalized"),)
 
     normalized: Mapped[str]
-    user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    #: Whoever leaves, their mail of the past stays the team's own.
+    user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
 
 
 @dataclass(frozen=True, slots=True)

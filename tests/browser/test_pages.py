@@ -118,6 +118,41 @@ def test_formatted_mail_runs_no_script_and_loads_nothing_until_asked(
     assert [one for one in watched.complaints if "spy" not in one and "ERR_" not in one] == []
 
 
+def test_a_board_wider_than_the_window_is_reached_by_keyboard(
+    watched: Watched, served: Served, sandbox: Sandbox
+) -> None:
+    """Links to its stages above it, and the board itself scrolls with the arrows; neither where all fits."""
+    page = watched.page
+    page.set_viewport_size({"width": 1400, "height": 800})
+    sign_in(page)
+    page.get_by_role("link", name="Sales", exact=True).click()
+    last = page.get_by_role("heading", name="Revisit")
+    expect(last).not_to_be_in_viewport()
+    page.get_by_role("navigation", name="Stages").get_by_role("link", name="Revisit").press("Enter")
+    expect(last).to_be_in_viewport()
+    assert page.evaluate("scrollY") == 0
+    board = page.get_by_role("region", name="Boxes by stage")
+    board.focus()
+    for _ in range(60):
+        page.keyboard.press("ArrowLeft")
+    expect(page.get_by_role("heading", name="Prospect")).to_be_in_viewport()
+    page.set_viewport_size({"width": 2600, "height": 800})
+    expect(page.get_by_role("navigation", name="Stages")).to_be_hidden()
+    expect(board).to_have_attribute("tabindex", "-1")
+    assert watched.complaints == []
+
+
+def test_what_is_current_is_in_sight_where_its_row_is_too_narrow(
+    watched: Watched, served: Served, sandbox: Sandbox
+) -> None:
+    """The navigation on a telephone."""
+    page = watched.page
+    page.set_viewport_size({"width": 360, "height": 800})
+    sign_in(page)
+    page.goto("/mailboxes")
+    expect(page.locator(".nav [aria-current]")).to_be_in_viewport(ratio=0.9)
+
+
 @pytest.mark.parametrize("width", [360, 1400])
 def test_no_page_is_wider_than_the_window(watched: Watched, served: Served, width: int) -> None:
     """Narrow and wide."""

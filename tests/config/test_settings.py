@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from config import ports, settings
 from config.settings import Settings, SettingsError, load
 
 
@@ -21,6 +24,9 @@ def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("PORT", "eighty", "integer"),
         ("PORT", "0", "greater than or equal to 1"),
         ("PUBLIC_URL", "tracker.example.com", "https://"),
+        ("PUBLIC_URL", "https://example.com/tracker", "without a path"),
+        ("PUBLIC_URL", "https://example.com/?team=1", "without a path"),
+        ("PUBLIC_URL", "https://example.com#top", "without a path"),
         ("DATABASE_URL", "mysql://x/y", "PostgreSQL"),
         ("SECRET_KEY", "short", "32 characters"),
         ("GMAIL_UNITS_PER_MINUTE", "-1", "greater than or equal to 100"),
@@ -58,6 +64,46 @@ def test_a_secret_key_is_made_once_and_kept_privately(tmp_path: Path) -> None:
     assert first is not None
     assert len(first) >= 32
     assert (tmp_path / "var" / "secret_key").stat().st_mode & 0o077 == 0
+
+
+def test_two_that_start_at_once_agree_on_the_secret_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = threading.Barrier(2, timeout=10)
+    token = settings.secrets.token_urlsafe
+
+    def late(size: int) -> str:
+        both.wait()  # neither has written yet
+        return token(size)
+
+    monkeypatch.setattr(settings.secrets, "token_urlsafe", late)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = (pool.submit(load) for _ in range(2))
+        assert first.result().secret_key == second.result().secret_key
+    assert [path.name for path in (tmp_path / "var").iterdir()] == ["secret_key"]
+
+
+@pytest.mark.parametrize("content", ["", "\n", "half-a-key"])
+def test_a_secret_key_that_was_cut_off_is_refused_in_words(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "var" / "secret_key"
+    path.parent.mkdir()
+    path.write_text(content)
+    with pytest.raises(SettingsError) as refused:
+        load()
+    assert str(path) in str(refused.value)
+    assert "delete the file" in str(refused.value)
+    assert path.read_text() == content
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [("127.0.0.1", "http://127.0.0.1:8080"), ("::1", "http://[::1]:8080"), ("crm.lan", "http://crm.lan:8080")],
+)
+def test_an_ipv6_host_stands_in_brackets(host: str, url: str) -> None:
+    assert load(host=host).url == url
+    assert ports.address(ports.reachable("::"), 8080) == "http://[::1]:8080"
+
+
+def test_a_slash_at_the_end_of_the_public_address_does_no_harm() -> None:
+    assert load(public_url="https://tracker.example.com/").url == "https://tracker.example.com"
 
 
 def test_settings_travel_through_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,15 +17,6 @@ ADMIN = "alice@juniper.example"
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder that the server's unprivileged user can reach."""
-    for parent in [tmp_path, *tmp_path.parents]:
-        if parent.name.startswith("pytest-") or parent == tmp_path:
-            parent.chmod(0o755)
-    return tmp_path
-
-
-@pytest.fixture
 def env(folder: Path) -> dict[str, str]:
     """A demo on ports of its own."""
     return environment(folder / "var", port=free_port(), sandbox_port=free_port())

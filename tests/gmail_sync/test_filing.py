@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from email import message_from_bytes
+from email.utils import parsedate_to_datetime
 
 import pytest
 from sqlalchemy import select
@@ -45,7 +47,8 @@ def make_box(team: Team, viewer: Viewer, name: str, *addresses: str, into: str =
 def receive(team: Team, mailbox: Mailbox, raw: bytes, *, sent: bool = False) -> None:
     """A mail comes in (or was sent by Alice), and is synced."""
     label_ids = ("SENT",) if sent else ("INBOX", "UNREAD")
-    team.sandbox.mailbox(ALICE).insert(raw, label_ids=label_ids)
+    date = parsedate_to_datetime(message_from_bytes(raw)["Date"])
+    team.sandbox.mailbox(ALICE).insert(raw, label_ids=label_ids, internal_date=date)
     team.sync(mailbox)
 
 

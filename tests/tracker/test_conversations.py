@@ -26,6 +26,7 @@ def incoming(message_id: str, thread: str, *, minute: int = 0, content: str = ""
     moment = NOW + timedelta(minutes=minute)
     message = {
         "identity": hashlib.sha256(f"{message_id}{content}".encode()).digest(),
+        "kin": None,
         "rfc822_message_id": message_id,
         "sent_at": moment,
         "subject": f"About {message_id}",

@@ -6,6 +6,7 @@ from flask import Blueprint, abort, render_template, request
 
 from tracker import autobox, boxes, contacts, pipelines
 from tracker.addresses import parse_addresses
+from tracker.db import lock_team
 from tracker.pipelines import Pipeline
 from tracker.web import cards, cursor, frame
 from tracker.web.forms import Refused, done, or_show, text
@@ -56,6 +57,7 @@ def column(key: str, stage: str) -> Page:
 @or_show(page)
 def new_box(key: str) -> Page:
     """A new box, with a contact if an address is given; their mail is filed at once."""
+    lock_team(db(), viewer().team_id)
     pipeline, address = found(key), text("address", 500)
     stage = pipelines.stage_by_key(db(), viewer().team_id, text("stage")) if text("stage") else None
     if stage is not None and stage.pipeline_id != pipeline.id:

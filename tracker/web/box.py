@@ -13,6 +13,7 @@ from tracker import autobox, boxes, contacts, fields, filing, people, pipelines
 from tracker.addresses import parse_addresses
 from tracker.boxes import Box, BoxConflict, BoxError
 from tracker.contacts import Contact
+from tracker.db import lock_team
 from tracker.web import cursor, field_inputs, frame, rows, timeline, words
 from tracker.web.forms import Refused, done, number, or_show, text, wants_json
 from tracker.web.frame import Page, db, now, viewer
@@ -47,7 +48,7 @@ def page(key: str, **_: str) -> str:
         box=box,
         stages=pipelines.of_pipeline(session, box.pipeline_id),
         users=users,
-        inputs=[field_inputs.shown(field, box.values.get(field.key), known) for field in columns],
+        inputs=[field_inputs.shown(field, box.values.get(field.key), known).typed() for field in columns],
         organizations=contacts.organizations(session, who.team_id),
         filed=rows.of_box(session, who, box, filing.FILED),
         suggested=rows.of_box(session, who, box, filing.SUGGESTED, limit=5),
@@ -117,6 +118,7 @@ def assign(key: str) -> Page:
 @or_show(page)
 def set_organization(key: str) -> Page:
     """Say which organization it is about; a name that is new makes one. Also whether its domain files mail."""
+    lock_team(db(), viewer().team_id)
     box, name = found(key), text("organization", 200)
     organization = contacts.organization_named(db(), viewer().team_id, name) if name else None
     if (organization.id if organization else None) != box.organization_id:
@@ -131,6 +133,7 @@ def set_organization(key: str) -> Page:
 @or_show(page)
 def add_contact(key: str) -> Page:
     """Add a contact by address, and let the rules look for their mail."""
+    lock_team(db(), viewer().team_id)
     box, addresses = found(key), parse_addresses([text("address", 500)])
     if not addresses:
         raise Refused({"contacts": "Expected an address such as anna@example.com"})
@@ -155,22 +158,40 @@ def remove_contact(key: str, contact: str) -> Page:
 @bp.post("/b/<key>/fields")
 @or_show(page)
 def set_values(key: str) -> Page:
-    """Set all fields; if one is wrong none is set, and each message stands by its field."""
-    box, wrong = found(key), {}
-    for column in fields.of_pipeline(db(), box.pipeline_id):
+    """Set the fields that the person changed; if one is wrong none is set, and each message stands by its field.
+
+    A field that somebody else changed since the page was opened is wrong too: the person sees both and chooses.
+    """
+    box = found(key)
+    boxes.lock_values(db(), box)
+    columns = fields.of_pipeline(db(), box.pipeline_id)
+    known = field_inputs.known_names(db(), box, columns, people.of_team(db(), box.team_id))
+    stale, wrong = {}, {}
+    for column in columns:
+        there = field_inputs.shown(column, box.values.get(column.key), known)
+        if not there.is_changed():
+            continue
+        if there.is_stale():
+            stale[there.name] = there.meanwhile(known)
+            continue
         try:
-            boxes.set_value(db(), viewer(), box, column, field_inputs.given(column))
+            boxes.set_value(db(), viewer(), box, column, there.given())
         except fields.FieldError as error:
-            wrong[f"field-{column.key}"] = str(error)
-    if wrong:
-        raise Refused({"fields": "Not saved: look at the marked fields", **wrong})
+            wrong[there.name] = str(error)
+    if wrong or stale:
+        place = {"fields": "Not saved: look at the marked fields"}
+        raise Refused({**place, **wrong, **stale}, 409 if stale else 422)
     return done("Saved", "box.show", key=key)
 
 
 @bp.post("/b/<key>/conversations/<conversation>/remove")
 @or_show(page)
 def take_out(key: str, conversation: str) -> Page:
-    """Take a conversation out; no rule files it here again."""
+    """Take a conversation out; no rule files it here again.
+
+    The team's lock is taken, so that no sync merges it away meanwhile.
+    """
+    lock_team(db(), viewer().team_id)
     there = rows.readable(db(), viewer(), conversation)
     filing.remove(db(), viewer(), there or abort(404), found(key))
     return done("Taken out; no rule files it here again", "box.show", "conversations", key=key)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from flask import request
+from flask import g, request
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -26,11 +26,62 @@ HINTS = {
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A field with its value as it may be typed."""
+    """A field with its value as it may be typed, and what the form on its way says of it.
+
+    The form sends along what it had shown (`was-…`), so that only what the person changed is written, and a
+    teammate's change since is noticed.
+    """
 
     field: Field
     value: str
     hint: str = ""
+    was: str = ""
+
+    @property
+    def name(self) -> str:
+        """The input's name."""
+        return f"field-{self.field.key}"
+
+    def _sent(self) -> str:
+        return _line(request.form.get(self.name, ""))
+
+    def _shown_then(self) -> str | None:
+        """What the form had shown; None if it doesn't say, as one of an earlier release."""
+        then = request.form.get(f"was-{self.field.key}")
+        return None if then is None else _line(then)
+
+    def is_changed(self) -> bool:
+        """Whether the person changed it. A box that is not ticked isn't sent."""
+        if self.name not in request.form and self.field.type != FieldType.CHECKBOX:
+            return False
+        return self._sent() != self._shown_then()
+
+    def is_stale(self) -> bool:
+        """Whether it became something else since the form was shown, and not what the person wants anyway."""
+        now = _line(self.value)
+        return self._shown_then() not in (None, now) and self._sent() != now
+
+    def given(self) -> Any:
+        """What the form wants it to be; a box that is not ticked is no."""
+        return (self._sent() == "on" or None) if self.field.type == FieldType.CHECKBOX else self._sent()
+
+    def meanwhile(self, known: Mapping[str, str]) -> str:
+        """Of a stale one: what it became, and what to do."""
+        ticked = "ticked" if self.value else "not ticked"
+        became = ticked if self.field.type == FieldType.CHECKBOX else f"“{known.get(self.value, self.value)}”"
+        if not self.value and self.field.type != FieldType.CHECKBOX:
+            became = "empty"
+        return f"Since you opened the page this became {became}; save again to replace that"
+
+    def typed(self) -> Input:
+        """After a refusal, with what the person typed; a field that they left alone is as it is now."""
+        refused = g.get("refusals") and request.form.get("_place") == "fields"
+        return replace(self, value=self._sent()) if refused and self.is_changed() else self
+
+
+def _line(text: str) -> str:
+    """A text as a line of a form gives it back."""
+    return text.replace("\x00", "").replace("\r", "").replace("\n", "").strip()
 
 
 def known_names(session: Session, box: Box, columns: Sequence[Field], users: Sequence[User]) -> dict[str, str]:
@@ -47,22 +98,17 @@ def known_names(session: Session, box: Box, columns: Sequence[Field], users: Seq
 def shown(field: Field, value: Any, known: Mapping[str, str]) -> Input:
     """A field as an input."""
     hint = HINTS.get(FieldType(field.type), "")
-    if value is None:
-        return Input(field, "", hint)
+    line = "" if value is None else _typeable(field, value, known)
+    return Input(field, line, hint, was=line)
+
+
+def _typeable(field: Field, value: Any, known: Mapping[str, str]) -> str:
     if field.type == FieldType.MONEY:
-        return Input(field, money(value), hint)
+        return money(value)
     if field.type == FieldType.TAGS:
-        return Input(field, ", ".join(map(str, value)), hint)
-    if field.type == FieldType.ORGANIZATION:
-        return Input(field, known.get(str(value), ""), hint)
-    if field.type == FieldType.CONTACT:
-        return Input(field, str(value), known.get(str(value), hint))
-    return Input(field, str(value), hint)
-
-
-def given(field: Field) -> Any:
-    """What the form says for a field; a box that was not ticked is no."""
-    value = request.form.get(f"field-{field.key}", "").replace("\x00", "").strip()
+        return ", ".join(map(str, value))
+    if field.type in (FieldType.ORGANIZATION, FieldType.CONTACT):
+        return known.get(str(value), "")
     if field.type == FieldType.CHECKBOX:
-        return value == "on" or None
-    return value
+        return "on" if value else ""
+    return str(value)

@@ -23,9 +23,9 @@ REFUSALS = (BoxError, PipelineError, FilingError, FieldError)
 class Refused(Exception):
     """Wrong input, with a message for each place of the page where something is wrong."""
 
-    def __init__(self, messages: Mapping[str, str]) -> None:
+    def __init__(self, messages: Mapping[str, str], status: int = 422) -> None:
         super().__init__("; ".join(messages.values()))
-        self.messages = dict(messages)
+        self.messages, self.status = dict(messages), status
 
 
 def or_show(page: Callable[..., Page]) -> Callable[[Callable[..., Page]], Callable[..., Any]]:
@@ -38,7 +38,7 @@ def or_show(page: Callable[..., Page]) -> Callable[[Callable[..., Page]], Callab
                 return view(**arguments)
             except (*REFUSALS, Refused) as refused:
                 db().rollback()
-                status = 409 if isinstance(refused, BoxConflict) else 422
+                status = refused.status if isinstance(refused, Refused) else _status(refused)
                 if wants_json():
                     return jsonify(error=str(refused)), status
                 place = request.form.get("_place", "")
@@ -48,6 +48,10 @@ def or_show(page: Callable[..., Page]) -> Callable[[Callable[..., Page]], Callab
         return guarded
 
     return decorate
+
+
+def _status(refused: Exception) -> int:
+    return 409 if isinstance(refused, BoxConflict) else 422
 
 
 def wants_json() -> bool:

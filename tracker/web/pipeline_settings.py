@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from flask import Blueprint, Response, abort, render_template
+from sqlalchemy import select
 
 from tracker import boxes, fields, pipelines
 from tracker.fields import Field, FieldType
@@ -32,6 +35,7 @@ def page(key: str, **_: str) -> str:
         stages=pipelines.of_pipeline(db(), pipeline.id),
         counts=boxes.counts(db(), pipeline.id),
         fields=fields.of_pipeline(db(), pipeline.id),
+        removed=_removed_fields(pipeline),
         kinds=list(Kind),
         types=list(FieldType),
         choices=list(NewConversation),
@@ -151,6 +155,11 @@ def _field(key: str, field: str) -> Field:
     return there
 
 
+def _removed_fields(pipeline: Pipeline) -> Sequence[Field]:
+    removed = select(Field).where(Field.pipeline_id == pipeline.id, Field.removed)
+    return db().scalars(removed.order_by(Field.position)).all()
+
+
 def _options() -> list[str]:
     return text("options").splitlines()
 
@@ -193,6 +202,15 @@ def remove_field(key: str, field: str) -> Page:
     there = _field(key, field)
     fields.remove(db(), viewer(), there)
     return done(f"{there.name} removed; its values are kept", HERE, "fields", key=key)
+
+
+@bp.post("/p/<key>/settings/fields/<field>/restore")
+@or_show(page)
+def restore_field(key: str, field: str) -> Page:
+    """Bring a removed one back, with what stood in boxes."""
+    there = _field(key, field)
+    fields.restore(db(), viewer(), there)
+    return done(f"{there.name} is back, with its values", HERE, f"field-{field}", key=key)
 
 
 # -- another pipeline

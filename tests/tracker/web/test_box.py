@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import html
+import re
+import threading
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -9,11 +13,12 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy.orm import Session
 
-from tests.tracker.domain import NOW, a_box, stage
+from tests.tracker.domain import NOW, a_box, a_contact, pipeline, stage
 from tests.tracker.web.conftest import Team
 from tests.tracker.web.factories_web import a_mail, browser_of, counted
-from tracker import fields, filing
+from tracker import boxes, fields, filing
 from tracker.boxes import Box
+from tracker.db import Sessions, lock_team
 from tracker.fields import Field
 
 
@@ -157,6 +162,29 @@ def test_refuses_contacts_that_are_none(
     assert said in answer.text
 
 
+def inputs_in(page: str) -> dict[str, str]:
+    """What a browser would send of the form of fields."""
+    form = re.search(r'<section class="panel" id="fields">.*?</form>', page, re.S)
+    assert form is not None
+    sent = {}
+    for tag in re.findall(r"<input[^>]*>", form.group()):
+        attributes = dict(re.findall(r'(\w[\w-]*)="([^"]*)"', tag))
+        if attributes.get("type") == "checkbox":
+            if " checked" in tag:
+                sent[attributes["name"]] = "on"
+        else:
+            sent[attributes["name"]] = html.unescape(attributes.get("value", ""))
+    for name, options in re.findall(r'<select id="[^"]*" name="([^"]+)"[^>]*>(.*?)</select>', form.group(), re.S):
+        chosen = re.search(r'<option(?: value="([^"]*)")? selected>([^<]*)', options)
+        sent[name] = html.unescape(chosen[1] or chosen[2]) if chosen else ""
+    return sent
+
+
+def form_of(who: FlaskClient, box: Box) -> dict[str, str]:
+    """The form of fields as somebody has it open."""
+    return inputs_in(who.get(f"/b/{box.key}").text)
+
+
 class TestFields:
     def test_are_saved_together(self, browser: FlaskClient, team: Team, write: Session) -> None:
         box = a_box(write, team.viewer, "Deal", at="Lead")
@@ -182,6 +210,176 @@ class TestFields:
         assert f'id="refused-field-{value.key}"' in answer.text
         assert 'value="a lot"' in answer.text
         assert again(write, box).values == {}
+
+    def test_are_written_only_where_the_person_changed_them(
+        self, app: Flask, browser: FlaskClient, team: Team, write: Session
+    ) -> None:
+        box = a_box(write, team.viewer, "Deal", at="Lead")
+        value, close = field(write, box, "Value"), field(write, box, "Expected close")
+        boxes.set_value(write, team.viewer, box, value, "100 EUR")
+        write.commit()
+        bob = browser_of(app, team.bob)
+        alices, bobs = form_of(browser, box), form_of(bob, box)
+        alices[f"field-{value.key}"] = "200 EUR"
+        bobs[f"field-{close.key}"] = "2026-12-24"
+        assert browser.post(f"/b/{box.key}/fields", data=alices).status_code == 303
+        assert bob.post(f"/b/{box.key}/fields", data=bobs).status_code == 303
+        values = again(write, box).values
+        assert values[value.key]["amount"] == "200"
+        assert values[close.key] == "2026-12-24"
+        assert browser.get(f"/b/{box.key}").text.count("set Value to 100 EUR") == 1
+
+    def test_that_a_teammate_changed_meanwhile_are_told_and_replaced_only_knowingly(
+        self, app: Flask, browser: FlaskClient, team: Team, write: Session
+    ) -> None:
+        box = a_box(write, team.viewer, "Deal", at="Lead")
+        value, close = field(write, box, "Value"), field(write, box, "Expected close")
+        write.commit()
+        bob = browser_of(app, team.bob)
+        alices, bobs = form_of(browser, box), form_of(bob, box)
+        alices |= {f"field-{value.key}": "200 EUR", f"field-{close.key}": "2026-12-24"}
+        bobs[f"field-{value.key}"] = "300 EUR"
+        browser.post(f"/b/{box.key}/fields", data=alices)
+        told = bob.post(f"/b/{box.key}/fields", data=bobs)
+        assert told.status_code == 409
+        assert "Since you opened the page this became “200 EUR”; save again to replace that" in told.text
+        assert again(write, box).values[value.key]["amount"] == "200"
+        shown = inputs_in(told.text)
+        assert shown[f"field-{value.key}"] == "300 EUR"
+        assert shown[f"field-{close.key}"] == "2026-12-24"
+        assert bob.post(f"/b/{box.key}/fields", data=shown).status_code == 303
+        assert again(write, box).values[value.key]["amount"] == "300"
+
+    def test_changed_to_the_same_by_both_are_no_conflict(
+        self, app: Flask, browser: FlaskClient, team: Team, write: Session
+    ) -> None:
+        box = a_box(write, team.viewer, "Deal", at="Lead")
+        close = field(write, box, "Expected close")
+        write.commit()
+        bob = browser_of(app, team.bob)
+        alices, bobs = form_of(browser, box), form_of(bob, box)
+        for form, who in ((alices, browser), (bobs, bob)):
+            form[f"field-{close.key}"] = "2026-12-24"
+            assert who.post(f"/b/{box.key}/fields", data=form).status_code == 303
+
+    def test_of_every_type_survive_a_save_of_another(
+        self, browser: FlaskClient, team: Team, write: Session
+    ) -> None:
+        box = a_box(write, team.viewer, "Deal", "anna@acme.test", at="Lead")
+        samples = {
+            "text": "first\nsecond", "number": "3", "money": "1234567.5 USD", "date": "2026-12-24",
+            "dropdown": "a", "tags": "x, y", "checkbox": "yes", "person": team.bob.key,
+            "contact": "anna@acme.test", "organization": "Acme", "url": "example.com",
+        }  # fmt: skip
+        for kind, sample in samples.items():
+            made = fields.add(write, team.viewer, box.pipeline_id, f"A {kind}", kind, ["a"])
+            boxes.set_value(write, team.viewer, box, made, sample)
+        write.commit()
+        before = again(write, box).values
+        form = form_of(browser, box) | {f"field-{field(write, box, 'Source').key}": "connection"}
+        form |= {f"field-{field(write, box, 'A text').key}": "firstsecond"}  # as a browser's line holds it
+        write.commit()
+        assert browser.post(f"/b/{box.key}/fields", data=form).status_code == 303
+        after = again(write, box).values
+        assert {key: after[key] for key in before} == before
+        assert len(after) == len(before) + 1
+        form = form_of(browser, box)
+        del form[f"field-{field(write, box, 'A checkbox').key}"]
+        write.commit()
+        browser.post(f"/b/{box.key}/fields", data=form)
+        assert len(again(write, box).values) == len(before)
+
+    def test_set_at_once_by_two_sessions_are_both_kept(
+        self, team: Team, write: Session, sessions: Sessions
+    ) -> None:
+        box = a_box(write, team.viewer, "Deal", at="Lead")
+        value, close = field(write, box, "Value"), field(write, box, "Expected close")
+        boxes.set_value(write, team.viewer, box, value, "100 EUR")
+        write.commit()
+        with sessions() as one, sessions() as other:
+            ones, others = one.get_one(Box, box.id), other.get_one(Box, box.id)
+            boxes.set_value(one, team.viewer, ones, close, "2026-12-24")
+            one.commit()
+            boxes.set_value(other, team.viewer, others, value, None)
+            assert others.values == {close.key: "2026-12-24"}
+            other.commit()
+        found = again(write, box)
+        assert found.values == {close.key: "2026-12-24"}
+        assert found.version == 1
+
+
+def waits_for_the_team(
+    write: Session, team: Team, post: Callable[[], object], meanwhile: Callable[[], object]
+) -> None:
+    """While a sync holds the team's lock the POST waits, and then sees what the sync did."""
+    lock_team(write, team.alice.team_id)
+    poster = threading.Thread(target=post)
+    poster.start()
+    poster.join(0.4)
+    assert poster.is_alive()
+    meanwhile()
+    write.commit()
+    poster.join(10)
+    assert not poster.is_alive()
+
+
+def test_a_contact_that_a_sync_makes_at_the_same_time_is_one(
+    browser: FlaskClient, team: Team, write: Session
+) -> None:
+    box = a_box(write, team.viewer, "Deal", at="Lead")
+    write.commit()
+    answers: list[int] = []
+    waits_for_the_team(
+        write,
+        team,
+        lambda: answers.append(
+            browser.post(f"/b/{box.key}/contacts", data={"address": "anna@acme.test"}).status_code
+        ),
+        lambda: a_contact(write, team.viewer, "anna@acme.test"),
+    )
+    assert answers == [303]
+    assert [one.name for one in again(write, box).contacts] == ["Anna"]
+
+
+def test_a_new_boxes_contact_that_a_sync_makes_at_the_same_time_is_one(
+    browser: FlaskClient, team: Team, write: Session
+) -> None:
+    there = f"/p/{pipeline(write, team.alice.team_id).key}/boxes"
+    write.commit()
+    answers: list[int] = []
+    waits_for_the_team(
+        write,
+        team,
+        lambda: answers.append(browser.post(there, data={"address": "anna@acme.test"}).status_code),
+        lambda: a_contact(write, team.viewer, "anna@acme.test"),
+    )
+    assert answers == [303]
+
+
+def test_making_a_contact_waits_for_the_other_who_makes_it(team: Team, write: Session, sessions: Sessions) -> None:
+    made = a_contact(write, team.viewer, "anna@acme.test")
+    found: list[int] = []
+
+    def other() -> None:
+        with sessions() as session, session.begin():
+            found.append(a_contact(session, team.viewer, "anna@acme.test").id)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join(0.4)
+    assert found == []
+    write.commit()
+    thread.join(10)
+    assert found == [made.id]
+
+
+def test_taking_out_waits_for_a_sync(browser: FlaskClient, team: Team, write: Session) -> None:
+    box = a_box(write, team.viewer, "Acme deal", "anna@acme.test", at="Lead")
+    mail = a_mail(write, team.mailbox, "Private matter", sender="anna@acme.test", thread="one")
+    write.commit()
+    address = f"/b/{box.key}/conversations/{mail.key}/remove"
+    waits_for_the_team(write, team, lambda: browser.post(address), lambda: None)
+    assert filing.of_conversations(write, [mail.id])[mail.id][0].state == filing.REMOVED
 
 
 def test_a_conversation_is_taken_out_for_good(browser: FlaskClient, team: Team, write: Session) -> None:

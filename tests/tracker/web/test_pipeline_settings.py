@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from tests.tracker.domain import a_box, pipeline, stage
 from tests.tracker.web.conftest import Team
 from tests.tracker.web.factories_web import browser_of
-from tracker import fields, pipelines
+from tracker import boxes, fields, pipelines
 from tracker.boxes import Box
 
 STAGE = {"name": "Demo", "color": "#112233", "kind": "open", "probability": "35"}
@@ -88,6 +88,25 @@ def test_fields_are_added_changed_moved_and_removed(browser: FlaskClient, team: 
     assert "A dropdown needs at least one choice" in wrong.text
 
 
+def test_a_removed_field_is_listed_and_comes_back_with_its_values(
+    browser: FlaskClient, team: Team, write: Session
+) -> None:
+    box = a_box(write, team.viewer, "Deal", at="Lead")
+    value = next(one for one in fields.of_pipeline(write, box.pipeline_id) if one.name == "Value")
+    boxes.set_value(write, team.viewer, box, value, "1250 EUR")
+    there = address(write, team)
+    assert "Removed fields" not in browser.get(there).text
+    browser.post(f"{there}/fields/{value.key}/remove")
+    page = browser.get(there).text
+    assert "Removed fields" in page.split('id="fields"')[1]
+    assert "Restore Value" in page
+    assert "1,250 EUR" not in browser.get(f"/b/{box.key}").text.split('id="fields"')[1]
+    page = browser.post(f"{there}/fields/{value.key}/restore", follow_redirects=True).text
+    assert "Value is back, with its values" in page
+    assert "Removed fields" not in page
+    assert 'value="1,250 EUR"' in browser.get(f"/b/{box.key}").text
+
+
 def test_the_pipeline_itself_is_changed(browser: FlaskClient, team: Team, write: Session) -> None:
     there = address(write, team)
     browser.post(there, data={"name": "Deals", "new_conversation": "create"})
@@ -110,4 +129,5 @@ def test_guests_change_nothing(app: Flask, team: Team, write: Session) -> None:
     gina = browser_of(app, team.gina)
     assert gina.get(there).status_code == 403
     assert gina.post(f"{there}/stages", data=STAGE).status_code == 403
+    assert gina.post(f"{there}/fields/any/restore").status_code == 403
     assert gina.post("/pipelines/new", data={"template": "sales"}).status_code == 403

@@ -81,6 +81,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_events_box_id_id", "events", ["box_id", "id"], unique=False)
     op.create_index("ix_events_team_id_id", "events", ["team_id", "id"], unique=False)
+    op.create_index("ix_events_transaction_id", "events", ["transaction", "id"], unique=False)
     op.create_table(
         "organizations",
         sa.Column("name", sa.Text(), nullable=False),
@@ -197,6 +198,10 @@ def upgrade() -> None:
         sa.Column("synced_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("pushed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("watch_expires_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("watch_renew_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("push_trouble", sa.Text(), nullable=True),
+        sa.Column("fetch_trouble", sa.Text(), nullable=True),
+        sa.Column("retry_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("backfill", sa.Text(), server_default="wanted", nullable=False),
         sa.Column("backfill_after", sa.DateTime(timezone=True), nullable=True),
         sa.Column("backfill_page", sa.Text(), nullable=True),
@@ -231,6 +236,8 @@ def upgrade() -> None:
     op.create_table(
         "messages",
         sa.Column("identity", sa.LargeBinary(), nullable=False),
+        sa.Column("kin", sa.LargeBinary(), nullable=True),
+        sa.Column("is_reply", sa.Boolean(), server_default="false", nullable=False),
         sa.Column("rfc822_message_id", sa.Text(), nullable=True),
         sa.Column("conversation_id", sa.BigInteger(), nullable=False),
         sa.Column("sent_at", sa.DateTime(timezone=True), nullable=False),
@@ -274,9 +281,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_messages_search", "messages", ["search"], unique=False, postgresql_using="gin")
     op.create_index(op.f("ix_messages_sender_normalized"), "messages", ["sender_normalized"], unique=False)
-    op.create_index(
-        "ix_messages_team_id_rfc822_message_id", "messages", ["team_id", "rfc822_message_id"], unique=False
-    )
+    op.create_index("ix_messages_team_id_kin", "messages", ["team_id", "kin"], unique=False)
     op.create_table(
         "organization_domains",
         sa.Column("organization_id", sa.BigInteger(), nullable=False),
@@ -308,7 +313,7 @@ def upgrade() -> None:
             ["team_id"], ["teams.id"], name=op.f("fk_own_addresses_team_id"), ondelete="CASCADE"
         ),
         sa.ForeignKeyConstraint(
-            ["user_id"], ["users.id"], name=op.f("fk_own_addresses_user_id"), ondelete="CASCADE"
+            ["user_id"], ["users.id"], name=op.f("fk_own_addresses_user_id"), ondelete="SET NULL"
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_own_addresses")),
         sa.UniqueConstraint("team_id", "normalized", name=op.f("uq_own_addresses_team_id_normalized")),
@@ -516,6 +521,7 @@ def upgrade() -> None:
         sa.Column("rank", sa.BigInteger(), nullable=False),
         sa.Column("tries", sa.SmallInteger(), server_default="0", nullable=False),
         sa.Column("not_before", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("refusal", sa.Text(), nullable=True),
         sa.Column("team_id", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
             ["mailbox_id"], ["mailboxes.id"], name=op.f("fk_wanted_messages_mailbox_id"), ondelete="CASCADE"

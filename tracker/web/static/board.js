@@ -30,6 +30,16 @@ document.addEventListener("DOMContentLoaded", () => {
     }
   }
 
+  // Links to the stages, for a board that is wider than the window.
+  const board = document.querySelector("[data-board]");
+  const jump = document.querySelector("[data-jump]");
+  if (board && jump) {
+    new ResizeObserver(() => {
+      jump.hidden = board.scrollWidth <= board.clientWidth;
+      board.tabIndex = jump.hidden ? -1 : 0;
+    }).observe(board);
+  }
+
   for (const list of document.querySelectorAll("[data-board] .cards")) {
     window.Sortable.create(list, {
       group: "board",

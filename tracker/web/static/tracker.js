@@ -46,6 +46,15 @@
     localise(root);
   }
 
+  // In a row that is wider than the window, what is current is in sight.
+  function reveal() {
+    for (const current of document.querySelectorAll(".nav [aria-current], .stages [aria-current]")) {
+      const row = current.parentElement;
+      const [inner, outer] = [current.getBoundingClientRect(), row.getBoundingClientRect()];
+      row.scrollLeft += inner.left + inner.width / 2 - outer.left - outer.width / 2;
+    }
+  }
+
   // The inbox says how many conversations are ticked.
   function count() {
     const shown = document.querySelector("[data-ticked]");
@@ -77,6 +86,7 @@
 
   document.addEventListener("DOMContentLoaded", () => {
     prepare(document);
+    reveal();
     count();
   });
   document.addEventListener("htmx:load", (event) => prepare(event.detail.elt.parentElement || event.detail.elt));
