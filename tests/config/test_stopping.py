@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.config.running import Running, environment, free_port
+from config import parent
+from tests.config.running import ROOT, Running, environment, free_port
 
 
 @pytest.fixture
@@ -65,3 +68,22 @@ def test_impatient_signals_do_not_cut_the_stopping_short(up: Running) -> None:
     assert up.process.wait(30) == 0
     assert not below & processes().keys()
     assert "Traceback" not in up.log.read_text()
+
+
+@pytest.mark.parametrize(("handler", "status"), [("SIG_DFL", -signal.SIGTERM), ("SIG_IGN", -signal.SIGKILL)])
+def test_a_process_ends_with_its_parent_even_when_it_does_not_listen(handler: str, status: int) -> None:
+    script = (
+        "import signal, time; from config import parent; parent.GRACE_SECONDS = 0.2;"
+        f"signal.signal(signal.SIGTERM, signal.{handler}); parent.end_with_parent();"
+        "print('ready', flush=True); time.sleep(60)"
+    )
+    reading, writing = os.pipe()
+    env = {**os.environ, parent.VARIABLE: str(reading), "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, "-c", script], env=env, pass_fds=[reading], stdout=subprocess.PIPE, start_new_session=True
+    ) as child:
+        os.close(reading)
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"
+        os.close(writing)
+        assert child.wait(10) == status

@@ -259,6 +259,22 @@ class TestMailboxes:
             assert mailbox is not None
             assert mailbox.state == State.CONNECTED
 
+    def test_trouble_that_leaves_mail_coming_in_is_told_once(self, app: Flask, sessions: Sessions) -> None:
+        browser, _ = self.connected(app, sessions)
+        assert 'class="note"' not in browser.get("/mailboxes").text
+        with sessions() as session, session.begin():
+            mailbox = mailboxes.by_address(session, ALICE)
+            assert mailbox is not None
+            key = mailbox.key
+            mailbox.push_trouble = "Gmail can't reach this server <yet>."
+            mailbox.fetch_trouble = "Gmail does not hand out 1 message."
+        page = browser.get("/mailboxes").text
+        assert "Gmail can&#39;t reach this server &lt;yet&gt;." in page
+        assert page.count("Gmail does not hand out 1 message.") == 1
+        assert "Gmail can&#39;t reach" in browser.get(f"/mailboxes/{key}/line").text
+        browser.post(f"/mailboxes/{key}/disconnect")
+        assert "Gmail can&#39;t reach" not in browser.get("/mailboxes").text
+
     def test_members_see_and_touch_their_own_only(self, app: Flask, sessions: Sessions) -> None:
         browser, _ = self.connected(app, sessions)
         key = re.findall(r'id="mailbox-([^"]+)"', browser.get("/mailboxes").text)[0]

@@ -59,6 +59,7 @@ def a_mail(
     message = {
         "identity": hashlib.sha256(f"{message_id}{text}".encode()).digest(),
         "rfc822_message_id": message_id,
+        "kin": hashlib.sha256(message_id.encode()).digest(),
         "sent_at": at,
         "sender_name": sender_name,
         "sender_address": sender,

@@ -43,7 +43,7 @@ def test_every_view_but_the_doors_asks_for_a_sign_in(app: Flask) -> None:
     public = {name for name, view in app.view_functions.items() if getattr(view, "is_public", False)}
     assert public == {
         "pages.healthz", "pages.favicon", "gmail_sync.sign_in", "gmail_sync.begin_sign_in", "gmail_sync.signed_in",
-        "gmail_sync.sign_out",
+        "gmail_sync.sign_out", "gmail_push.push",
     }  # fmt: skip
 
 

@@ -45,7 +45,7 @@ def test_removing_a_stage_with_boxes_asks_where_they_go(browser: FlaskClient, te
     there = address(write, team)
     asked = browser.post(f"{there}/stages/{lead}/remove", data={"move_to": "", "_place": f"remove-{lead}"})
     assert asked.status_code == 422
-    assert "Lead holds 1 boxes; choose the stage that they go to" in asked.text
+    assert "Lead is not empty (1 boxes); choose the stage that they go to" in asked.text
     browser.post(f"{there}/stages/{lead}/remove", data={"move_to": won})
     write.expire_all()
     assert write.get_one(Box, box.id).stage.name == "Won"
