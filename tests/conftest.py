@@ -29,7 +29,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A PostgreSQL server of this test process, with a migrated database to copy from."""
     folder = tmp_path_factory.mktemp("postgres")
     for parent in [folder, *folder.parents]:
-        if parent.name.startswith("pytest-"):
+        if parent.name.startswith(("pytest-", "popen-")):
             parent.chmod(0o755)  # root hands the server to an unprivileged user, who has to get there
     with postgres.embedded(folder, fsync=False) as server:
         _admin(server, f"CREATE DATABASE {TEMPLATE}")

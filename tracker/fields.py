@@ -161,6 +161,8 @@ def parse(session: Session, field: Field, value: Any) -> Any:
 
     `value` may come from a form (text) or from JSON. Raises `FieldError`, whose text says what would fit.
     """
+    if isinstance(value, str):
+        value = value.replace("\x00", "").strip()
     if value is None or value in ("", []):
         return None
     return _PARSERS[FieldType(field.type)](session, field, value)

@@ -179,7 +179,7 @@ def test_a_mapping_that_fails_is_unreadable_and_says_so() -> None:
 
     message = parse(Broken(payload={}))
     assert message.unreadable
-    assert message.defects == ("the parser failed on it (RuntimeError)",)
+    assert message.defects[0] == "the parser failed on it (RuntimeError)"
     assert_sound(message)
 
 
