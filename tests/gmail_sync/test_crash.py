@@ -334,7 +334,7 @@ def expired(box: SandboxMailbox, look: Callable[[], None]) -> None:
     box.modify(box.message_ids()[0], add=("IMPORTANT",))
 
 
-@pytest.mark.parametrize("scenario", [first_reading, following, expired])
+@pytest.mark.parametrize("scenario", [first_reading, following, pytest.param(expired, marks=pytest.mark.soak)])
 def test_a_sync_cut_after_any_single_step_ends_as_if_nothing_had_been(
     scenario: Callable[[SandboxMailbox, Callable[[], None]], None],
     team: Team,

@@ -84,7 +84,7 @@ arrivals = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(arrived=arrivals, data=st.data())
 def test_any_order_and_any_batches_give_the_same_union(
     session: Session, arrived: list[tuple[int, str, str]], data: st.DataObject
@@ -103,7 +103,7 @@ def test_any_order_and_any_batches_give_the_same_union(
     assert session.scalar(select(func.count()).select_from(Conversation)) == len(expected)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(arrived=arrivals, data=st.data())
 def test_deleting_leaves_what_would_have_been_without_the_deleted(
     session: Session, arrived: list[tuple[int, str, str]], data: st.DataObject
