@@ -33,9 +33,9 @@ def store(session: Session, mailbox: Mailbox, mails: Sequence[ParsedMessage], no
         own = people.own_addresses(session, mailbox.team_id)
         conversations.record_arrivals(session, mailbox.team_id, mailbox.id, taken.new_message_ids, own)
         autobox.consider(
-            session, mailbox.team_id, taken.conversation_ids, connected_at=mailbox.created_at, now=now
+            session, mailbox.team_id, own, taken.conversation_ids, connected_at=mailbox.created_at, now=now
         )
-        moving.move_by_mail(session, mailbox.team_id, taken.new_message_ids, now)
+        moving.move_by_mail(session, mailbox.team_id, own, taken.new_message_ids, now)
     return len(taken.new_message_ids)
 
 

@@ -214,9 +214,9 @@ class Gmail:
         wanted_threads = {f"t:{id_}" for id_ in threads}
         batch = BatchHttpRequest(callback=keep, batch_uri=self._batch_url)
         for id_ in threads:
-            batch.add(self._threads.get(userId="me", id=id_, format="full"), request_id=f"t:{id_}")
+            batch.add(_bare(self._threads.get(userId="me", id=id_, format="full")), request_id=f"t:{id_}")
         for id_ in messages:
-            batch.add(self._messages.get(userId="me", id=id_, format="full"), request_id=f"m:{id_}")
+            batch.add(_bare(self._messages.get(userId="me", id=id_, format="full")), request_id=f"m:{id_}")
         self._call(
             {"threads.get": len(threads), "messages.get": len(messages)},
             lambda: batch.execute(http=self._transport),
@@ -254,6 +254,13 @@ class Gmail:
                 self._budget.block(decided.retry_after)
                 if attempt >= ATTEMPTS:
                     raise decided from error
+
+
+def _bare(request: Any) -> Any:
+    """A part of a batch without what the batch itself says already (who asks, which encodings): the library
+    spends a fifth of a reading's time on folding these lines."""
+    request.headers = {"accept": "application/json"}
+    return request
 
 
 def _decide(error: Exception, attempt: int = 0) -> GmailError:

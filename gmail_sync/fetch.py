@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -15,12 +16,12 @@ from gmail_sync.errors import GmailError, NotFound, Transient
 from gmail_sync.parse import ParsedMessage
 from gmail_sync.session import READING_SHARE, Sync
 from gmail_sync.wanted import MESSAGE_COST, THREAD_COST, Fetch
-from tracker.mailboxes import Mailbox
 
 log = logging.getLogger(__name__)
 
 UNDER_WAY = 3  # batches; with what waits to be stored this bounds the memory
 MESSAGES_A_BATCH = 100
+HELPING = 10.0  # seconds of old mail between two looks for new mail
 UNITS_A_BATCH = 1000  # a sixth of a minute's quota: new mail need not wait long behind old mail
 
 
@@ -87,26 +88,47 @@ def _cut(fetches: Iterable[Fetch], most: int) -> Iterator[Fetch]:
             yield Fetch(fetch.gmail_thread_id, fetch.gmail_ids[start : start + most], fetch.tried)
 
 
-def fetch_some(sync: Sync) -> int:
-    """Fetch the next few hundred wanted messages and store them; how many threads were tried.
+def fetch_some(sync: Sync, seconds: float = HELPING) -> int:
+    """Fetch wanted messages for some seconds and store them; how many threads were tried.
 
-    Raises `Transient` if Gmail puts us off; what came before is stored.
+    Nothing is under way when it returns. Raises `Transient` if Gmail puts us off; what came before is stored.
     """
-    with sync.transaction() as session:
-        planned = wanted.plan(session, sync.mailbox.id, sync.now)
+    tried = 0
+    under_way: set[str] = set()
     with ThreadPoolExecutor(max_workers=UNDER_WAY, thread_name_prefix="gmail") as pool:
         waiting: list[tuple[Batch, Future[list[Brought]]]] = []
         try:
-            for batch in batches(planned, _units_a_batch(sync)):
-                if len(waiting) >= UNDER_WAY:
-                    _store(sync, *waiting.pop(0))
+            for batch in batches(_planned(sync, under_way, time.monotonic() + seconds), _units_a_batch(sync)):
+                tried += len(batch.fetches)
                 waiting.append((batch, pool.submit(_ask, sync, batch)))
+                if len(waiting) > UNDER_WAY:
+                    _store_next(sync, waiting, under_way)
             while waiting:
-                _store(sync, *waiting.pop(0))
+                _store_next(sync, waiting, under_way)
         except BaseException:
             _store_arrived(sync, waiting)
             raise
-    return len(planned)
+    return tried
+
+
+def _planned(sync: Sync, under_way: set[str], end: float) -> Iterator[Fetch]:
+    """Plan upon plan without a pause between them, so that Gmail always has something to answer."""
+    while True:
+        with sync.transaction() as session:
+            planned = wanted.plan(session, sync.mailbox.id, sync.now, besides=under_way)
+        under_way.update(fetch.gmail_thread_id for fetch in planned)
+        for fetch in planned:
+            yield fetch
+            if time.monotonic() > end:
+                return
+        if not planned:
+            return
+
+
+def _store_next(sync: Sync, waiting: list[tuple[Batch, Future[list[Brought]]]], under_way: set[str]) -> None:
+    batch, answer = waiting.pop(0)
+    _store(sync, batch, answer)
+    under_way.difference_update(fetch.gmail_thread_id for fetch in batch.fetches)
 
 
 def _store_arrived(sync: Sync, waiting: Sequence[tuple[Batch, Future[list[Brought]]]]) -> None:
@@ -140,27 +162,32 @@ def _store(sync: Sync, batch: Batch, answer: Future[list[Brought]]) -> None:
     now = sync.now
     with sync.transaction() as session:
         mails = [mail for one in brought.values() for mail in one.mails]
-        apply.store(session, session.get_one(Mailbox, sync.mailbox.id), mails, now)
-        for fetch in batch.fetches:
-            for asked, ids in _asked(fetch):
-                _settle(session, sync, Fetch(fetch.gmail_thread_id, ids, True), brought.get(asked))
+        apply.store(session, sync.mailbox, mails, now)
+        _settle(session, sync, batch, brought)
     for one in brought.values():
         if isinstance(one.error, Transient):
             raise one.error
 
 
-def _settle(session: Session, sync: Sync, fetch: Fetch, one: Brought | None) -> None:
-    """What became of one call's wishes: fetched, put off, refused, or not there (yet)."""
-    mailbox_id, error = sync.mailbox.id, one.error if one else None
-    if isinstance(error, Transient):
-        return
-    if error is not None and not isinstance(error, NotFound):
-        wanted.refused(session, mailbox_id, fetch, str(error), sync.now)
-        return
-    here = one.ids if one else frozenset()
-    wanted.settle(session, mailbox_id, [id_ for id_ in fetch.gmail_ids if id_ in here])
-    lacking = tuple(id_ for id_ in fetch.gmail_ids if id_ not in here)
-    if lacking and wanted.missed(session, mailbox_id, [Fetch(fetch.gmail_thread_id, lacking, True)], sync.now):
+def _settle(session: Session, sync: Sync, batch: Batch, brought: Mapping[str, Brought]) -> None:
+    """What became of each call's wishes: fetched, put off, refused, or not there (yet)."""
+    mailbox_id = sync.mailbox.id
+    fetched: list[str] = []
+    lacking: list[str] = []
+    for fetch in batch.fetches:
+        for asked, ids in _asked(fetch):
+            one = brought.get(asked)
+            error = one.error if one else None
+            if isinstance(error, Transient):
+                continue
+            if error is not None and not isinstance(error, NotFound):
+                wanted.refused(session, mailbox_id, ids, str(error), sync.now)
+                continue
+            here = one.ids if one else frozenset()
+            fetched += [id_ for id_ in ids if id_ in here]
+            lacking += [id_ for id_ in ids if id_ not in here]
+    wanted.settle(session, mailbox_id, fetched)
+    if lacking and wanted.missed(session, mailbox_id, lacking, sync.now):
         log.info("%s: an announced message is gone", sync.mailbox.address)
 
 

@@ -7,7 +7,7 @@ transaction that stores the message.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -109,16 +109,17 @@ def want(
         session.execute(insert(Wanted).on_conflict_do_nothing(), rows)
 
 
+# Grouped, not joined with itself: a table just written has no statistics to plan a join by.
 _WANT_LISTED = text(
     """
     INSERT INTO wanted_messages (team_id, mailbox_id, gmail_id, gmail_thread_id, priority, rank)
-    SELECT l.team_id, l.mailbox_id, l.gmail_id, l.gmail_thread_id, :priority,
+    SELECT l.team_id, :mailbox, l.gmail_id, l.gmail_thread_id, :priority,
            min(l.position) OVER (PARTITION BY l.gmail_thread_id)
-    FROM gmail_listings l
-    WHERE l.mailbox_id = :mailbox AND l.label_id = ''
-      AND NOT EXISTS (SELECT 1 FROM copies c WHERE c.mailbox_id = l.mailbox_id AND c.gmail_id = l.gmail_id)
-      AND NOT EXISTS (SELECT 1 FROM gmail_listings h WHERE h.mailbox_id = l.mailbox_id
-                      AND h.gmail_id = l.gmail_id AND h.label_id IN ('TRASH', 'SPAM', 'DRAFT'))
+    FROM (SELECT gmail_id, min(team_id) AS team_id, min(gmail_thread_id) AS gmail_thread_id,
+                 min(position) FILTER (WHERE label_id = '') AS position
+          FROM gmail_listings WHERE mailbox_id = :mailbox GROUP BY gmail_id
+          HAVING bool_or(label_id = '') AND NOT bool_or(label_id IN ('TRASH', 'SPAM', 'DRAFT'))) l
+    WHERE NOT EXISTS (SELECT 1 FROM copies c WHERE c.mailbox_id = :mailbox AND c.gmail_id = l.gmail_id)
     ON CONFLICT DO NOTHING
     """
 )
@@ -165,12 +166,17 @@ def forget_listing(session: Session, mailbox_id: int) -> None:
     session.execute(delete(Listed).where(Listed.mailbox_id == mailbox_id))
 
 
-def plan(session: Session, mailbox_id: int, now: datetime, *, limit: int = 400) -> list[Fetch]:
-    """What to fetch next, by thread: new mail first, then the newest; about `limit` messages."""
+def plan(
+    session: Session, mailbox_id: int, now: datetime, *, besides: Collection[str] = (), limit: int = 400
+) -> list[Fetch]:
+    """What to fetch next, by thread: new mail first, then the newest; about `limit` messages.
+
+    `besides` are the ids of threads that are being fetched already.
+    """
     ready = Wanted.not_before.is_(None) | (Wanted.not_before <= now)
     query = (
         select(Wanted.gmail_thread_id, Wanted.gmail_id, Wanted.tries)
-        .where(Wanted.mailbox_id == mailbox_id, ready)
+        .where(Wanted.mailbox_id == mailbox_id, ready, ~among(Wanted.gmail_thread_id, besides))
         .order_by(Wanted.priority, Wanted.rank, Wanted.gmail_thread_id)
         .limit(limit)
     )
@@ -185,39 +191,38 @@ def plan(session: Session, mailbox_id: int, now: datetime, *, limit: int = 400) 
     ]
 
 
-def settle(session: Session, mailbox_id: int, gmail_ids: Iterable[str]) -> None:
+def settle(session: Session, mailbox_id: int, gmail_ids: Collection[str]) -> None:
     """These were fetched (or are not wanted any more)."""
-    session.execute(delete(Wanted).where(Wanted.mailbox_id == mailbox_id, among(Wanted.gmail_id, gmail_ids)))
+    if gmail_ids:
+        session.execute(
+            delete(Wanted).where(Wanted.mailbox_id == mailbox_id, among(Wanted.gmail_id, gmail_ids)),
+            execution_options={"synchronize_session": False},
+        )
 
 
-def missed(session: Session, mailbox_id: int, fetches: Iterable[Fetch], now: datetime) -> int:
+def missed(session: Session, mailbox_id: int, gmail_ids: Collection[str], now: datetime) -> int:
     """These answered 404: wait some seconds before believing it. Returns how many are now believed gone."""
-    gone = 0
-    for fetch in fetches:
-        rows = session.execute(
-            select(Wanted.gmail_id, Wanted.tries).where(
-                Wanted.mailbox_id == mailbox_id, Wanted.gmail_id.in_(fetch.gmail_ids)
-            )
-        ).all()
-        for gmail_id, tries in rows:
-            if tries >= len(PATIENCE):
-                settle(session, mailbox_id, [gmail_id])
-                gone += 1
-                continue
+    rows = session.execute(
+        select(Wanted.gmail_id, Wanted.tries).where(
+            Wanted.mailbox_id == mailbox_id, among(Wanted.gmail_id, gmail_ids)
+        )
+    ).all()
+    gone = [gmail_id for gmail_id, tries in rows if tries >= len(PATIENCE)]
+    settle(session, mailbox_id, gone)
+    for gmail_id, tries in rows:
+        if tries < len(PATIENCE):
             session.execute(
                 update(Wanted)
                 .where(tuple_(Wanted.mailbox_id, Wanted.gmail_id) == (mailbox_id, gmail_id))
                 .values(tries=tries + 1, not_before=now + timedelta(seconds=PATIENCE[tries]))
             )
-    return gone
+    return len(gone)
 
 
-def refused(session: Session, mailbox_id: int, fetch: Fetch, words: str, now: datetime) -> None:
+def refused(session: Session, mailbox_id: int, gmail_ids: Collection[str], words: str, now: datetime) -> None:
     """Gmail does not hand these out, though they are there: keep the wish, and ask less and less often."""
-    rows = session.scalars(
-        select(Wanted).where(Wanted.mailbox_id == mailbox_id, Wanted.gmail_id.in_(fetch.gmail_ids))
-    )
-    for row in rows:
+    query = select(Wanted).where(Wanted.mailbox_id == mailbox_id, among(Wanted.gmail_id, gmail_ids))
+    for row in session.scalars(query):
         row.not_before = now + min(timedelta(minutes=2**row.tries), LONGEST_REFUSAL)
         row.tries, row.refusal = min(row.tries + 1, 30), words
 

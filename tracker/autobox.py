@@ -19,17 +19,24 @@ from tracker.pipelines import Pipeline
 
 
 def consider(
-    session: Session, team_id: int, conversation_ids: Iterable[int], *, connected_at: datetime, now: datetime
+    session: Session,
+    team_id: int,
+    own: frozenset[str],
+    conversation_ids: Iterable[int],
+    *,
+    connected_at: datetime,
+    now: datetime,
 ) -> None:
     """Let the rules look at conversations in which there is new mail.
 
-    `connected_at` is when the mailbox was connected: for older mail a new box is offered, never made.
+    `own` are the team's addresses; `connected_at` is when the mailbox was connected: for older mail a new box is
+    offered, never made.
     """
     ids = sorted(set(conversation_ids))
     if not ids:
         return
     viewer = people.system_viewer(team_id, "filing")
-    gathered = matching.gather(session, team_id, ids)
+    gathered = matching.gather(session, own, ids)
     decisions = matching.match_boxes(session, team_id, gathered)
     filing.decide_by_rule(session, team_id, decisions, viewer)
     offers.offer_new_boxes(session, viewer, gathered, ids, connected_at, now)
@@ -45,7 +52,9 @@ def consider_box(session: Session, box: Box, now: datetime) -> None:
         )
     )
     if addresses:
-        consider(session, box.team_id, _with_addresses(session, box.team_id, addresses), connected_at=now, now=now)
+        own = people.own_addresses(session, box.team_id)
+        found = _with_addresses(session, box.team_id, addresses)
+        consider(session, box.team_id, own, found, connected_at=now, now=now)
 
 
 def _with_addresses(session: Session, team_id: int, addresses: set[str]) -> set[int]:

@@ -8,13 +8,12 @@ on the order in which edges are seen, so neither does the outcome on which mailb
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ForeignKey, Index, delete, func, or_, select, text, tuple_, update
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from tracker import events
@@ -83,21 +82,22 @@ def take_in(session: Session, team_id: int, mailbox_id: int, mails: Sequence[Inc
     if not mails:
         return TakenIn([], set())
     lock_team(session, team_id)
-    mails = _as_held(session, mailbox_id, mails)
+    held = _held(session, mailbox_id, mails)
+    mails = [replace(mail, message={**mail.message, **held.get(mail.copy["gmail_id"], {})}) for mail in mails]
     conversations = _unite(session, team_id, mailbox_id, mails)
     ids, new = _store_messages(session, team_id, mails, conversations)
-    _store_copies(session, team_id, mailbox_id, mails, ids)
+    _store_copies(session, team_id, mailbox_id, mails, ids, held.keys())
     touched = set(conversations.values())
     refresh(session, touched)
     return TakenIn(new, touched)
 
 
-def _as_held(session: Session, mailbox_id: int, mails: Sequence[Incoming]) -> list[Incoming]:
-    """Mails that the mailbox holds already stay the messages they are.
+def _held(session: Session, mailbox_id: int, mails: Sequence[Incoming]) -> dict[str, dict[str, Any]]:
+    """Of mails that the mailbox holds already, by Gmail's id, which message they are: that they stay.
 
     A later release may read the same bytes a little differently: that must not make a second message of them.
     """
-    held = {
+    return {
         gmail_id: {"identity": bytes(identity), "kin": kin}
         for gmail_id, identity, kin in session.execute(
             select(Copy.gmail_id, Message.identity, Message.kin)
@@ -105,7 +105,6 @@ def _as_held(session: Session, mailbox_id: int, mails: Sequence[Incoming]) -> li
             .where(Copy.mailbox_id == mailbox_id, among(Copy.gmail_id, [m.copy["gmail_id"] for m in mails]))
         )
     }
-    return [replace(mail, message={**mail.message, **held.get(mail.copy["gmail_id"], {})}) for mail in mails]
 
 
 def _unite(session: Session, team_id: int, mailbox_id: int, mails: Sequence[Incoming]) -> dict[bytes, int]:
@@ -116,7 +115,7 @@ def _unite(session: Session, team_id: int, mailbox_id: int, mails: Sequence[Inco
         union.join(node, ("thread", mail.copy["gmail_thread_id"]))
         if mail.message["kin"]:
             union.join(node, ("kin", mail.message["kin"]))
-    known = _known(session, team_id, mailbox_id, mails)
+    known = list(_known(session, team_id, mailbox_id, mails))
     for node, conversation_id in known:
         union.join(node, ("conversation", conversation_id))
     chosen: dict[Hashable, int] = {}
@@ -130,7 +129,10 @@ def _unite(session: Session, team_id: int, mailbox_id: int, mails: Sequence[Inco
         for loser in existing[1:]:
             _merge(session, loser, chosen[root])
     chosen.update(zip(roots, _create(session, team_id, len(roots)), strict=True))
-    _store_threads(session, team_id, mailbox_id, mails, union, chosen)
+    known_threads = {value for (kind, value), _ in known if kind == "thread"}
+    threads = {mail.copy["gmail_thread_id"] for mail in mails} - known_threads
+    found = {thread_id: chosen[union.find(("thread", thread_id))] for thread_id in sorted(threads)}
+    _store_threads(session, team_id, mailbox_id, found)
     return {mail.identity: chosen[union.find(("identity", mail.identity))] for mail in mails}
 
 
@@ -140,13 +142,13 @@ def _known(
     threads = {mail.copy["gmail_thread_id"] for mail in mails}
     query = select(Thread.gmail_thread_id, Thread.conversation_id)
     for thread_id, conversation_id in session.execute(
-        query.where(Thread.mailbox_id == mailbox_id, Thread.gmail_thread_id.in_(threads))
+        query.where(Thread.mailbox_id == mailbox_id, among(Thread.gmail_thread_id, threads))
     ):
         yield ("thread", thread_id), conversation_id
     kin = {mail.message["kin"] for mail in mails} - {None}
     identities = {mail.identity for mail in mails}
     found = select(Message.identity, Message.kin, Message.conversation_id).where(
-        Message.team_id == team_id, or_(Message.kin.in_(kin), Message.identity.in_(identities))
+        Message.team_id == team_id, or_(among(Message.kin, kin), among(Message.identity, identities))
     )
     for identity, likeness, conversation_id in session.execute(found):
         yield ("identity", bytes(identity)), conversation_id
@@ -171,25 +173,21 @@ def _merge(session: Session, loser: int, survivor: int) -> None:
     session.execute(delete(Conversation).where(Conversation.id == loser))
 
 
-def _store_threads(
-    session: Session,
-    team_id: int,
-    mailbox_id: int,
-    mails: Sequence[Incoming],
-    union: _Union,
-    chosen: dict[Hashable, int],
-) -> None:
-    rows = {
-        thread_id: {
-            "team_id": team_id,
-            "mailbox_id": mailbox_id,
-            "gmail_thread_id": thread_id,
-            "conversation_id": chosen[union.find(("thread", thread_id))],
-        }
-        for thread_id in sorted({mail.copy["gmail_thread_id"] for mail in mails})
-    }
-    statement = insert(Thread.__table__).on_conflict_do_nothing()  # type: ignore[arg-type]
-    session.execute(statement, list(rows.values()))
+def _store_threads(session: Session, team_id: int, mailbox_id: int, conversations: Mapping[str, int]) -> None:
+    """Note the conversation of threads that are new (nobody else adds any: the team is locked)."""
+    insert_many(
+        session,
+        Thread,
+        [
+            {
+                "team_id": team_id,
+                "mailbox_id": mailbox_id,
+                "gmail_thread_id": thread_id,
+                "conversation_id": conversation_id,
+            }
+            for thread_id, conversation_id in conversations.items()
+        ],
+    )
 
 
 def _store_messages(
@@ -204,9 +202,7 @@ def _store_messages(
         }
         for mail in mails
     }
-    known = select(Message.identity, Message.id).where(
-        Message.team_id == team_id, Message.identity.in_(list(rows))
-    )
+    known = select(Message.identity, Message.id).where(Message.team_id == team_id, among(Message.identity, rows))
     ids = {bytes(identity): id_ for identity, id_ in session.execute(known)}
     wanting = [identity for identity in rows if identity not in ids]
     fresh = dict(zip(wanting, new_ids(session, Message, len(wanting)), strict=True))
@@ -221,18 +217,27 @@ def _store_messages(
 
 
 def _store_copies(
-    session: Session, team_id: int, mailbox_id: int, mails: Sequence[Incoming], ids: dict[bytes, int]
+    session: Session,
+    team_id: int,
+    mailbox_id: int,
+    mails: Sequence[Incoming],
+    ids: dict[bytes, int],
+    held: Collection[str],
 ) -> None:
     rows = [
         {**mail.copy, "team_id": team_id, "mailbox_id": mailbox_id, "message_id": ids[mail.identity]}
         for mail in mails
     ]
-    statement = insert(Copy.__table__)  # type: ignore[arg-type]
-    # Known already (a replay, or a repair): only what Gmail can change is taken over.
-    changed = {
-        name: statement.excluded[name] for name in ("label_ids", "history_id", "gmail_thread_id", "message_id")
-    }
-    session.execute(statement.on_conflict_do_update(index_elements=["mailbox_id", "gmail_id"], set_=changed), rows)
+    insert_many(session, Copy, [row for row in rows if row["gmail_id"] not in held])
+    for row in rows:
+        if row["gmail_id"] in held:  # a replay, or a repair: only what Gmail can change is taken over
+            changed = {name: row[name] for name in ("label_ids", "history_id", "gmail_thread_id", "message_id")}
+            session.execute(
+                update(Copy)
+                .where(Copy.mailbox_id == mailbox_id, Copy.gmail_id == row["gmail_id"])
+                .values(**changed),
+                execution_options={"synchronize_session": False},
+            )
 
 
 _REFRESH = text(
@@ -387,7 +392,7 @@ def record_arrivals(
     )
     rows = session.execute(
         select(Message.id, Message.conversation_id, Message.sender_normalized, Message.sent_at)
-        .where(Message.id.in_(message_ids), ~seen)
+        .where(among(Message.id, message_ids), ~seen)
         .order_by(Message.sent_at, Message.id)
     )
     events.record_many(

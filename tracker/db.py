@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from psycopg.sql import SQL, Identifier
+from psycopg.types.json import Jsonb
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -113,14 +115,33 @@ def lock_team(session: Session, team_id: int) -> None:
     session.execute(text("SELECT pg_advisory_xact_lock(1001, :team)"), {"team": team_id})
 
 
-def insert_many(session: Session, model: type[Base], rows: Sequence[dict[str, Any]]) -> None:
-    """Insert rows that name the same columns.
+#: From so many rows on a COPY is cheaper than as many inserts.
+MANY = 4
 
-    One prepared statement, pipelined: an INSERT with RETURNING would be one long text, new for each number of
-    rows, that the driver has to take apart every time (it cost a fifth of a mailbox's first reading).
+
+def insert_many(session: Session, model: type[Base], rows: Sequence[dict[str, Any]]) -> None:
+    """Insert rows that name the same columns; defaults that Python knows are not filled in.
+
+    By COPY, which takes a tenth of the time that the driver needs for as many statements (the first reading of a
+    mailbox is mostly this). Its errors are psycopg's own.
     """
-    if rows:
-        session.execute(insert(model.__table__), rows)  # type: ignore[arg-type]
+    if len(rows) < MANY:
+        if rows:
+            session.execute(insert(model.__table__), rows)  # type: ignore[arg-type]
+        return
+    columns = [model.__table__.c[name] for name in rows[0]]
+    converted = [(column.name, Jsonb if isinstance(column.type, JSONB) else _as_it_is) for column in columns]
+    statement = SQL("COPY {} ({}) FROM STDIN").format(
+        Identifier(model.__tablename__), SQL(", ").join(Identifier(column.name) for column in columns)
+    )
+    connection: Any = session.connection().connection.driver_connection
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        for row in rows:
+            copy.write_row([convert(row[name]) for name, convert in converted])
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 def new_ids(session: Session, model: type[Base], number: int) -> Sequence[int]:
@@ -130,10 +151,12 @@ def new_ids(session: Session, model: type[Base], number: int) -> Sequence[int]:
 
 
 def among(column: InstrumentedAttribute[Any], values: Iterable[Any]) -> ColumnElement[bool]:
-    """SQL: the column is one of these. As one array: PostgreSQL takes no more than 65,535 parameters."""
-    found = list(values)
-    kind = BigInteger() if found and isinstance(found[0], int) else Text()
-    return column == any_(literal(found, ARRAY(kind)))
+    """SQL: the column is one of these.
+
+    As one array: PostgreSQL takes no more than 65,535 parameters, and a statement whose text does not depend on
+    the number of values is prepared once.
+    """
+    return column == any_(literal(list(values), ARRAY(column.type)))
 
 
 def plain_url(url: str) -> str:

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
 from tracker import conversations, events
 from tracker.boxes import Box
 from tracker.conversations import Conversation
-from tracker.db import Base, Keyed, OfTeam, lock_team, new_key
+from tracker.db import Base, Keyed, OfTeam, among, lock_team, new_key
 from tracker.people import Viewer
 from tracker.pipelines import Pipeline
 
@@ -203,7 +203,7 @@ def withdraw_suggestions(session: Session, conversation_id: int, pipeline_id: in
 def of_conversations(session: Session, conversation_ids: Iterable[int]) -> dict[int, list[Filing]]:
     """The decisions about several conversations in one query."""
     found: dict[int, list[Filing]] = defaultdict(list)
-    query = select(Filing).where(Filing.conversation_id.in_(set(conversation_ids))).order_by(Filing.id)
+    query = select(Filing).where(among(Filing.conversation_id, set(conversation_ids))).order_by(Filing.id)
     for filing in session.scalars(query):
         found[filing.conversation_id].append(filing)
     return found

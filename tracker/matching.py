@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from sqlalchemy import and_, select, union_all
 from sqlalchemy.orm import Session
 
-from tracker import boxes, filing, people
+from tracker import boxes, filing
 from tracker.addresses import Address, organization_domain
 from tracker.boxes import Box, BoxContact
 from tracker.contacts import ContactAddress, OrganizationDomain
+from tracker.db import among
 from tracker.filing import DISMISSED, FILED, REMOVED, SUGGESTED, Decision, Filing
 from tracker.messages import Message, Recipient
 from tracker.pipelines import Stage
@@ -35,9 +36,9 @@ class Gathered:
     decisions: dict[int, list[Filing]] = field(default_factory=dict)
 
 
-def gather(session: Session, team_id: int, ids: Sequence[int]) -> Gathered:
-    gathered = Gathered(own=people.own_addresses(session, team_id))
-    written = and_(Message.conversation_id.in_(ids), Message.automatic.is_(None))
+def gather(session: Session, own: frozenset[str], ids: Sequence[int]) -> Gathered:
+    gathered = Gathered(own)
+    written = and_(among(Message.conversation_id, ids), Message.automatic.is_(None))
     senders = select(
         Message.conversation_id, Message.sender_name, Message.sender_address, Message.sender_normalized
     ).where(written)
@@ -90,21 +91,21 @@ def _open_boxes(session: Session, team_id: int, addresses: set[str]) -> tuple[Pl
         .join(BoxContact, BoxContact.contact_id == ContactAddress.contact_id)
         .join(Box, Box.id == BoxContact.box_id)
         .join(Stage, Stage.id == Box.stage_id)
-        .where(ContactAddress.team_id == team_id, ContactAddress.normalized.in_(addresses), boxes.is_open())
+        .where(ContactAddress.team_id == team_id, among(ContactAddress.normalized, addresses), boxes.is_open())
     )
     for normalized, box_id, pipeline_id in session.execute(query.order_by(Box.id)):
         by_address[normalized].append((box_id, pipeline_id))
     by_domains = select(Box.id).where(Box.team_id == team_id, Box.autobox_domain).limit(1)
     if session.scalar(by_domains) is None:
         return by_address, by_domain
-    domains = {organization_domain(address) for address in addresses} - {None}
+    domains = {domain for address in addresses if (domain := organization_domain(address))}
     of_domain = (
         select(OrganizationDomain.domain, Box.id, Box.pipeline_id)
         .join(Box, Box.organization_id == OrganizationDomain.organization_id)
         .join(Stage, Stage.id == Box.stage_id)
         .where(
             OrganizationDomain.team_id == team_id,
-            OrganizationDomain.domain.in_(domains),
+            among(OrganizationDomain.domain, domains),
             Box.autobox_domain,
             boxes.is_open(),
         )

@@ -12,6 +12,7 @@ from tracker import boxes, people
 from tracker.boxes import Box, BoxContact
 from tracker.contacts import ContactAddress
 from tracker.conversations import Conversation
+from tracker.db import among
 from tracker.filing import FILED, Filing
 from tracker.messages import Copy, Message, Recipient
 from tracker.people import Viewer
@@ -20,13 +21,14 @@ from tracker.pipelines import Kind, Pipeline, Stage
 BY_MAIL = "mail"
 
 
-def move_by_mail(session: Session, team_id: int, message_ids: Sequence[int], now: datetime) -> None:
+def move_by_mail(
+    session: Session, team_id: int, own: frozenset[str], message_ids: Sequence[int], now: datetime
+) -> None:
     """New mail moves boxes of pipelines that move themselves: forward only, and saying why.
 
     Mail older than the box's last move says nothing new; an automatic reply is no answer.
     """
     viewer = people.system_viewer(team_id, "filing")
-    own = people.own_addresses(session, team_id)
     recipient = (
         select(Recipient.normalized.label("address")).where(
             Recipient.message_id == Message.id, Recipient.kind != "reply-to"
@@ -48,7 +50,7 @@ def move_by_mail(session: Session, team_id: int, message_ids: Sequence[int], now
         .join(BoxContact, BoxContact.box_id == Box.id)
         .join(ContactAddress, ContactAddress.contact_id == BoxContact.contact_id)
         .where(
-            Message.id.in_(message_ids),
+            among(Message.id, message_ids),
             Message.automatic.is_(None),
             ~Message.auto_reply,
             arrived > Box.stage_entered_at,

@@ -7,13 +7,14 @@ from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import distinct_on
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, load_only
 
 from tracker import boxes, contacts, filing, people
 from tracker.addresses import Address, domain_of, person_name
 from tracker.boxes import Box
 from tracker.contacts import Contact
 from tracker.conversations import Conversation
+from tracker.db import among
 from tracker.filing import FILED, SUGGESTED, Decision
 from tracker.matching import Gathered, gather
 from tracker.messages import Message
@@ -53,9 +54,18 @@ def offer_new_boxes(
 
 
 def _first_messages(session: Session, ids: Sequence[int]) -> Sequence[Message]:
+    columns = (
+        Message.conversation_id,
+        Message.sent_at,
+        Message.sender_address,
+        Message.sender_normalized,
+        Message.automatic,
+        Message.is_reply,
+    )
     query = (
         select(Message)
-        .where(Message.conversation_id.in_(ids))
+        .options(load_only(*columns))
+        .where(among(Message.conversation_id, ids))
         .ext(distinct_on(Message.conversation_id))
         .order_by(Message.conversation_id, Message.sent_at, Message.id)
     )
@@ -118,7 +128,7 @@ def draft_box(session: Session, viewer: Viewer, conversation: Conversation) -> t
     The contacts are made (with the organization of their domain and the phone number in their signature) for
     the rep to correct.
     """
-    gathered = gather(session, viewer.team_id, [conversation.id])
+    gathered = gather(session, people.own_addresses(session, viewer.team_id), [conversation.id])
     outside = gathered.outside.get(conversation.id, {})
     texts: dict[str, str] = {}
     query = select(Message.sender_normalized, Message.text).where(Message.conversation_id == conversation.id)

@@ -107,7 +107,7 @@ def test_disconnecting_stops_a_reading_that_is_under_way(team: Team, monkeypatch
     real, held = fetch.fetch_some, []
 
     def fetch_some(session: Sync) -> int:
-        count = real(session)
+        count = real(session, 0)
         if not held:
             with transaction(team.sessions) as database:
                 assert mailboxes.move(database, mailbox.id, State.DISCONNECTED, reason=None, now=utc_now())
