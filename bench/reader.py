@@ -7,7 +7,7 @@ import os
 import time
 
 from bench.sync import report
-from config import teams
+from config import teams, worker
 from config.rooms import furnish
 from config.settings import load
 from gmail_sync import oauth, sync
@@ -24,6 +24,7 @@ def main() -> None:
     with transaction(rooms.sessions) as session:
         user = teams.found(session, "Bench", owner, "")
         mailbox = mailboxes.connect(session, user, owner, sealed, utc_now())
+    worker.settle_memory()
     start = time.perf_counter()
     sync.sync_mailbox(rooms.gmail, mailbox.id)
     seconds = time.perf_counter() - start

@@ -4,53 +4,76 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 
 from config.settings import Settings
-from gmail_sync.oauth import Google
-from gmail_sync.session import Services
-from gmail_sync.vault import Vault
 from tracker.db import Sessions, make_engine, make_sessions
-from tracker.jobs import Jobs
+
+if TYPE_CHECKING:
+    from gmail_sync.oauth import Google
+    from gmail_sync.session import Services
+    from tracker.jobs import Jobs
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rooms:
-    """The database, the queue, and what speaks with Gmail."""
+    """The database, the queue, and what speaks with Gmail.
+
+    The latter two are made, with their libraries, when somebody first asks for them: most commands don't.
+    """
 
     settings: Settings
     engine: Engine
     sessions: Sessions
-    jobs: Jobs
-    gmail: Services
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        """The queue."""
+        from tracker.jobs import Jobs
+
+        assert self.settings.database_url is not None
+        return Jobs(self.settings.database_url)
+
+    @cached_property
+    def gmail(self) -> Services:
+        """What speaks with Gmail."""
+        from gmail_sync.session import Services
+        from gmail_sync.vault import Vault
+
+        settings = self.settings
+        assert settings.secret_key is not None
+        return Services(
+            sessions=self.sessions,
+            vault=Vault(settings.secret_key, settings.old_secret_keys.split()),
+            google=google(settings),
+            units_per_minute=settings.gmail_units_per_minute,
+            backfill_days=settings.backfill_days,
+            silence=timedelta(seconds=settings.poll_seconds),
+            pubsub_topic=settings.pubsub_topic,
+        )
 
     def close(self) -> None:
         """Let go of every connection."""
-        self.jobs.close()
+        if "jobs" in self.__dict__:
+            self.jobs.close()
         self.engine.dispose()
 
 
 def furnish(settings: Settings) -> Rooms:
-    """Make what the rooms are handed. `settings.database_url` must be set."""
+    """Make what the rooms are handed. `settings.database_url` and `settings.secret_key` must be set."""
     assert settings.database_url is not None
     assert settings.secret_key is not None
     engine = make_engine(settings.database_url, pool_size=settings.worker_concurrency + 5)
-    sessions = make_sessions(engine)
-    services = Services(
-        sessions=sessions,
-        vault=Vault(settings.secret_key, settings.old_secret_keys.split()),
-        google=google(settings),
-        units_per_minute=settings.gmail_units_per_minute,
-        backfill_days=settings.backfill_days,
-        silence=timedelta(seconds=settings.poll_seconds),
-        pubsub_topic=settings.pubsub_topic,
-    )
-    return Rooms(settings, engine, sessions, Jobs(settings.database_url), services)
+    return Rooms(settings, engine, make_sessions(engine))
 
 
 def google(settings: Settings) -> Google:
     """Where Google is."""
+    from gmail_sync.oauth import Google
+
     return Google(
         api_url=settings.gmail_api_url,
         auth_url=settings.google_auth_url,

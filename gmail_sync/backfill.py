@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session
 
 from gmail_sync import wanted
-from gmail_sync.budget import forecast
+from gmail_sync.budget import READING_SHARE, forecast
 from gmail_sync.errors import NeedsAttention, Permanent
-from gmail_sync.session import READING_SHARE, Sync
 from tracker.mailboxes import Backfill, Mailbox
+
+if TYPE_CHECKING:
+    from gmail_sync.session import Sync
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ from gmail_sync.errors import QuotaWait
 from tracker.db import Base, OfTeam, Sessions, transaction
 from tracker.mailboxes import Mailbox
 
+#: Reading leaves a tenth of each minute's units for sending and for what a person waits for.
+READING_SHARE = 0.9
 WINDOW = 61  # seconds: Gmail's minute, and one for our counting in whole seconds
 
 #: Quota units a call, by method (Gmail API, "Usage limits"); the cost does not depend on format or fields.

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from sqlalchemy.orm import Session
 
 from gmail_sync import apply, wanted
+from gmail_sync.budget import READING_SHARE
 from gmail_sync.client import BATCH_SIZE
 from gmail_sync.errors import GmailError, NotFound, Transient
 from gmail_sync.parse import ParsedMessage
-from gmail_sync.session import READING_SHARE, Sync
+from gmail_sync.session import Sync
 from gmail_sync.wanted import MESSAGE_COST, THREAD_COST, Fetch
 
 log = logging.getLogger(__name__)

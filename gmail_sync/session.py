@@ -12,15 +12,12 @@ from sqlalchemy import CursorResult, text, update
 from sqlalchemy.orm import Session
 
 from gmail_sync import oauth
-from gmail_sync.budget import Budget, NoBudget
+from gmail_sync.budget import READING_SHARE, Budget, NoBudget
 from gmail_sync.client import Gmail
 from gmail_sync.errors import AuthRevoked
 from gmail_sync.vault import Vault, VaultError
 from tracker.db import Sessions, transaction, utc_now
 from tracker.mailboxes import Mailbox, State
-
-#: Reading leaves a tenth of each minute's units for sending and for what a person waits for.
-READING_SHARE = 0.9
 
 
 class Busy(Exception):

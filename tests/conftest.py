@@ -2,26 +2,64 @@
 
 from __future__ import annotations
 
-import itertools
+import gc
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
-import psycopg
 import pytest
+from flask import Flask
+from jinja2.bccache import Bucket, BytecodeCache
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 import config.tables  # noqa: F401 - makes the metadata whole
 from config import postgres
 from config.postgres import Cluster
-from gmail_sync.sandbox import Sandbox
+from gmail_sync.sandbox import Sandbox, keys
+from tests import databases
 from tests.gmail_sync.syncing import ALICE, BOB, Team, make_team
 from tests.sandbox_fixtures import api, clock, make_sandbox, sandbox  # noqa: F401
 from tracker import migrations
 from tracker.db import Sessions, make_engine, make_sessions
 
-TEMPLATE = "tracker_template"
-numbers = itertools.count()
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector leave alone what stays: libraries and tests took a third of all time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(5000, 20, 20)
+
+
+class Compiled(BytecodeCache):
+    """Templates as Python's bytecode, by name and content."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Take it from here, if it is here."""
+        if bucket.key in self.kept:
+            bucket.bytecode_from_string(self.kept[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep it."""
+        self.kept[bucket.key] = bucket.bytecode_to_string()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_templates() -> None:
+    """Applications that are made for one test each compile the templates once for all."""
+    Flask.jinja_options = {"bytecode_cache": Compiled()}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_signing_key() -> None:
+    """The sandboxes of a test process keep one RSA key: making and checking one takes 0.2 s."""
+    checked = cache(keys.serialization.load_pem_private_key)
+    keys._make = cache(keys._make)
+    keys.serialization = SimpleNamespace(**{**vars(keys.serialization), "load_pem_private_key": checked})
 
 
 @pytest.fixture(scope="session")
@@ -32,28 +70,39 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         if parent.name.startswith(("pytest-", "popen-")):
             parent.chmod(0o755)  # root hands the server to an unprivileged user, who has to get there
     with postgres.embedded(folder, fsync=False) as server:
-        _admin(server, f"CREATE DATABASE {TEMPLATE}")
-        engine = make_engine(_url(server, TEMPLATE))
+        with databases.administering(server) as connection:
+            connection.execute(f"CREATE DATABASE {databases.TEMPLATE}")
+        engine = make_engine(databases.address(server, databases.TEMPLATE))
         migrations.upgrade(engine)
         engine.dispose()
         yield server
 
 
-@pytest.fixture
-def database_url(cluster: Cluster) -> Iterator[str]:
-    """A fresh, migrated database."""
-    name = f"test_{next(numbers)}"
-    _admin(cluster, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
-    yield _url(cluster, name)
-    _admin(cluster, f"DROP DATABASE {name} WITH (FORCE)")
+@pytest.fixture(scope="session")
+def kept_database(cluster: Cluster) -> str:
+    """The name of the database that the tests of this process use one after the other."""
+    databases.copy(cluster, databases.TEMPLATE, "kept")
+    return "kept"
 
 
 @pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
+def database_url(cluster: Cluster, kept_database: str) -> str:
+    """A migrated database as new; what a test leaves in it is gone before the next."""
+    databases.empty(cluster, kept_database)
+    return databases.address(cluster, kept_database)
+
+
+@pytest.fixture(scope="session")
+def kept_engine(cluster: Cluster, kept_database: str) -> Engine:
+    """An engine on that database; what SQLAlchemy has compiled for one test is good for the next."""
+    return make_engine(databases.address(cluster, kept_database))
+
+
+@pytest.fixture
+def engine(database_url: str, kept_engine: Engine) -> Iterator[Engine]:
     """An engine on the test's database."""
-    made = make_engine(database_url)
-    yield made
-    made.dispose()
+    yield kept_engine
+    kept_engine.dispose()
 
 
 @pytest.fixture
@@ -85,14 +134,3 @@ def ham() -> Path:
     if not path.exists():
         pytest.skip("the real mailbox ../shared/mail/ham.mbox.gz is not here")
     return path
-
-
-def _url(server: Cluster, database: str) -> str:
-    return server.url.replace(f"/{postgres.DATABASE}?", f"/{database}?")
-
-
-def _admin(server: Cluster, statement: str) -> None:
-    with psycopg.connect(
-        host=str(server.sockets), user=postgres.OWNER, dbname="postgres", autocommit=True
-    ) as connection:
-        connection.execute(statement)  # type: ignore[call-overload]

@@ -59,15 +59,15 @@ class Running:
                 env=env, stdout=output, stderr=output, cwd="/", start_new_session=True,
             )  # fmt: skip
 
-    def wait_for(self, condition: Callable[[], Any], seconds: float = 60.0) -> Any:
-        """The first true value of `condition`."""
+    def wait_for(self, condition: Callable[[], Any], seconds: float = 60.0, every: float = 0.1) -> Any:
+        """The first true value of `condition`, which is asked for `every` so many seconds."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.log.read_text()
             found = condition()
             if found:
                 return found
-            time.sleep(0.1)
+            time.sleep(every)
         raise AssertionError(f"nothing within {seconds} s:\n{self.log.read_text()}")
 
     def stop(self, number: int = signal.SIGINT) -> int:

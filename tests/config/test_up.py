@@ -59,7 +59,7 @@ def test_a_newcomer_sees_boxes_and_one_that_moves_and_keeps_it_all_after_a_resta
     def moved() -> bool:
         return stages_of_connections(visitor)["Connected"] > before["Connected"]
 
-    demo.wait_for(moved, 90)  # an answer came in, and its box moved itself
+    demo.wait_for(moved, 90, every=1.0)  # an answer came in, and its box moved itself
 
     again = tracker(env, "up", "--demo")
     assert again.returncode == 1

@@ -11,20 +11,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from itertools import count
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from config import postgres
 from config.postgres import Cluster
 from gmail_sync.sandbox import SandboxMailbox
 from gmail_sync.sandbox.routes import table
 from gmail_sync.wanted import Wanted
+from tests.databases import copied
 from tests.gmail_sync.syncing import Team, make_team, story
 from tracker.db import Sessions, make_engine, make_sessions
 from tracker.events import Event
@@ -33,7 +31,6 @@ from tracker.messages import Copy
 
 ROOT = Path(__file__).parents[2]
 SECRET = "a secret key for tests only, not for the world"
-numbers = count()
 
 
 @dataclass
@@ -144,22 +141,6 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
 
 
 @contextmanager
-def copied(cluster: Cluster, template: str) -> Iterator[str]:
-    """The address of a new database that is a copy of another, gone afterwards."""
-    name = f"copied_{next(numbers)}"
-    with _admin(cluster) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")  # type: ignore[call-overload]
-        try:
-            yield cluster.url.replace(f"/{postgres.DATABASE}?", f"/{name}?")
-        finally:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[call-overload]
-
-
-def _admin(cluster: Cluster) -> psycopg.Connection[Any]:
-    return psycopg.connect(host=str(cluster.sockets), user=postgres.OWNER, dbname="postgres", autocommit=True)
-
-
-@contextmanager
 def opened(url: str) -> Iterator[Sessions]:
     """Sessions on a database, whose connections are closed afterwards."""
     engine = make_engine(url)
@@ -177,7 +158,7 @@ def elsewhere(team: Team, sessions: Sessions) -> Team:
 @pytest.fixture
 def other(cluster: Cluster, team: Team) -> Iterator[Team]:
     """Another team at the same sandbox, in a database of its own: the one that nothing disturbs."""
-    with copied(cluster, "tracker_template") as url, opened(url) as sessions:
+    with copied(cluster) as url, opened(url) as sessions:
         yield elsewhere(team, sessions)
 
 
@@ -191,7 +172,7 @@ def until(condition: Callable[[], Any], seconds: float, what: str = "it", worker
     while not condition():
         if time.monotonic() > ends:
             raise AssertionError("\n".join([f"{what} did not come true in time", *(w.words for w in workers)]))
-        time.sleep(0.03)
+        time.sleep(0.05)
 
 
 def up_to_date(team: Team, mailbox: Mailbox, box: SandboxMailbox) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from gmail_sync import backfill, fetch, wanted
+from gmail_sync import backfill, client, fetch, wanted
 from gmail_sync.sandbox import Fault, Sandbox
 from gmail_sync.sync import sync_mailbox
 from tests.gmail_sync.syncing import ALICE, BOB, Team, grouped, in_gmail, mail, stored
@@ -125,8 +125,9 @@ def test_mail_that_arrives_while_the_mailbox_is_listed_is_not_lost(team: Team) -
         assert stored(session, mailbox) == in_gmail(team.sandbox.mailbox(ALICE))
 
 
-def test_a_listing_goes_on_where_it_was_cut_off(team: Team) -> None:
-    fill(team, 1100)
+def test_a_listing_goes_on_where_it_was_cut_off(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "PAGE_SIZE", 50)
+    fill(team, 110)
     mailbox = team.connect(ALICE)
     team.sandbox.faults.add(
         Fault(kind="status", method="messages.list", status=503, reason="backendError", skip=2)
@@ -136,16 +137,19 @@ def test_a_listing_goes_on_where_it_was_cut_off(team: Team) -> None:
     team.sandbox.faults.clear()
     listed = team.sandbox.stats.calls(ALICE)["messages.list"]
     with team.sessions() as session:
-        assert wanted.listed_count(session, mailbox.id) == 1000
+        assert wanted.listed_count(session, mailbox.id) == 100
     unblock(team)
     team.sync(mailbox)
     assert team.sandbox.stats.calls(ALICE)["messages.list"] == listed + 1
     with team.sessions() as session:
-        assert len(stored(session, mailbox)) == 1100
+        assert len(stored(session, mailbox)) == 110
 
 
-def test_a_page_token_that_is_no_longer_good_starts_the_listing_anew(team: Team) -> None:
-    fill(team, 600)
+def test_a_page_token_that_is_no_longer_good_starts_the_listing_anew(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "PAGE_SIZE", 50)
+    fill(team, 60)
     mailbox = team.connect(ALICE)
     with team.services.open(mailbox.id) as sync:
         backfill.start(sync)

@@ -20,11 +20,11 @@ from config.postgres import Cluster
 from gmail_sync import check, client
 from gmail_sync.sandbox import Fault, SandboxMailbox
 from gmail_sync.sync import lock, sync_mailbox
+from tests.databases import copied
 from tests.gmail_sync import processes
 from tests.gmail_sync.processes import (
     Asked,
     Workers,
-    copied,
     elsewhere,
     held,
     in_background,

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from config import rooms, teams
+from config import teams
 from config.app import create_app
+from config.rooms import Rooms
 from config.settings import load
 from tests.tracker.web.factories_web import ALICE, BOB, a_mailbox, browser_of
 from tracker import people
@@ -33,12 +35,12 @@ class Team:
 
 
 @pytest.fixture
-def app(database_url: str) -> Iterator[Flask]:
+def app(database_url: str, engine: Engine, sessions: Sessions) -> Iterator[Flask]:
     """The web application on the test's database."""
     settings = load(
         database_url=database_url, secret_key="k" * 40, google_client_id="id", google_client_secret="secret"
     )
-    furnished = rooms.furnish(settings)
+    furnished = Rooms(settings, engine, sessions)
     made = create_app(settings, furnished)
     made.config.update(TESTING=True, WTF_CSRF_ENABLED=False, PROPAGATE_EXCEPTIONS=False)
     yield made
