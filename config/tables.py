@@ -4,21 +4,30 @@ from __future__ import annotations
 
 from gmail_sync import budget, wanted
 from tracker import (
+    activities,
     boxes,
     contacts,
     conversations,
     events,
+    facts,
     fields,
     filing,
+    imports,
+    links,
     mailboxes,
     messages,
     people,
     pipelines,
+    snoozes,
+    tasks,
+    totals,
+    views,
 )
 from tracker.db import Base
 
 SLICES = (
     people, mailboxes, messages, conversations, contacts, pipelines, fields, boxes, filing, events,
+    facts, totals, tasks, activities, links, views, snoozes, imports,
     budget, wanted,
 )  # fmt: skip
 metadata = Base.metadata

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from gmail_sync import fetch, history, wanted
 from gmail_sync.listing import list_all
 from gmail_sync.session import Sync
 from tracker import conversations, events
+from tracker.db import among
 from tracker.mailboxes import Backfill
-from tracker.messages import HIDING_LABELS
+from tracker.messages import HIDING_LABELS, Copy, Message
 
 LISTING_PATIENCE = 120.0  # seconds: a minute's quota comes back within one
 SAMPLE = 20  # ids that a report names
@@ -174,7 +175,9 @@ def _repair(session: Session, sync: Sync, found: Found) -> Report:
     threads = session.execute(text(_THREADS), {**keys, "ids": list(found.missing)})
     wanted.want(session, sync.mailbox.team_id, sync.mailbox.id, threads.all())
     conversations.drop_copies(session, sync.mailbox.id, found.extra)
-    relabelled = len(session.scalars(text(_RELABEL), keys).all())
+    relabelled = session.scalars(text(_RELABEL), keys).all()
+    of_copies = select(Message.conversation_id).join(Copy, Copy.message_id == Message.id)
+    conversations.changed(session, session.scalars(of_copies.where(among(Copy.id, relabelled)).distinct()).all())
     wanted.forget_listing(session, sync.mailbox.id)
     missing, extra = len(found.missing), len(found.extra)
     return Report(
@@ -182,8 +185,8 @@ def _repair(session: Session, sync: Sync, found: Found) -> Report:
         found.stored,
         missing,
         extra,
-        relabelled,
-        missing + extra + relabelled,
+        len(relabelled),
+        missing + extra + len(relabelled),
         found.missing[:SAMPLE],
         found.extra[:SAMPLE],
     )

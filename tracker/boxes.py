@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import CursorResult, ForeignKey, Index, Text, delete, func, literal, select, update
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy import (
+    Computed,
+    CursorResult,
+    ForeignKey,
+    Index,
+    Numeric,
+    Text,
+    delete,
+    func,
+    literal,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR, insert
 from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
 
-from tracker import events, fields, pipelines
+from tracker import events, facts, fields, pipelines
 from tracker.contacts import Contact, Organization
 from tracker.db import Base, Keyed, OfTeam
 from tracker.people import User, Viewer
@@ -31,7 +45,17 @@ class Box(OfTeam, Keyed, Base):
     """One deal, contact or case."""
 
     __tablename__ = "boxes"
-    __table_args__ = (Index("ix_boxes_stage_id_rank", "stage_id", "stage_entered_at", "id"),)
+    __table_args__ = (
+        Index(
+            "ix_boxes_stage_id_rank",
+            "stage_id",
+            "stage_entered_at",
+            "id",
+            postgresql_where=text("archived_at IS NULL AND deleted_at IS NULL"),
+        ),
+        Index("ix_boxes_pipeline_id_created_at", "pipeline_id", "created_at", "id"),
+        Index("ix_boxes_search", "search", postgresql_using="gin"),
+    )
 
     pipeline_id: Mapped[int] = mapped_column(ForeignKey("pipelines.id", ondelete="CASCADE"), index=True)
     stage_id: Mapped[int] = mapped_column(ForeignKey("stages.id"))
@@ -43,6 +67,14 @@ class Box(OfTeam, Keyed, Base):
     stage_entered_at: Mapped[datetime] = mapped_column(server_default=func.now())
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     archived_at: Mapped[datetime | None]
+    deleted_at: Mapped[datetime | None]  #: gone from every list; can be undone until it is purged
+    merged_into_id: Mapped[int | None] = mapped_column(ForeignKey("boxes.id", ondelete="SET NULL"), index=True)
+    #: What it is worth: the pipeline's first money field, kept here so that it can be summed and sorted by.
+    value_amount: Mapped[Decimal | None] = mapped_column(Numeric)
+    value_currency: Mapped[str | None]  #: ISO 4217
+    search: Mapped[Any] = mapped_column(
+        TSVECTOR, Computed("to_tsvector('simple'::regconfig, name)", persisted=True), deferred=True
+    )
     version: Mapped[int] = mapped_column(server_default="1")
 
     stage: Mapped[Stage] = relationship()
@@ -99,6 +131,8 @@ def create(
     )
     session.add(box)
     session.flush()
+    facts.refresh(session, [box.id])
+    revalue(session, pipeline.id, box)
     data = {"name": box.name, "stage": (stage or stages[0]).name, "why": why}
     _record(session, viewer, "box.created", box, at=now, **data)
     for contact in contacts:
@@ -178,7 +212,31 @@ def set_value(session: Session, viewer: Viewer, box: Box, field: fields.Field, v
         execution_options={"synchronize_session": False},
     )
     session.refresh(box, ["values"])
+    if field.type == fields.FieldType.MONEY:
+        revalue(session, box.pipeline_id, box)
     _record(session, viewer, "box.field", box, field=field.key, name=field.name, before=before, after=stored)
+
+
+def revalue(session: Session, pipeline_id: int, box: Box | None = None) -> None:
+    """Work out what a box (or every box of a pipeline, after its fields changed) is worth."""
+    money = next(
+        (one for one in fields.of_pipeline(session, pipeline_id) if one.type == fields.FieldType.MONEY), None
+    )
+    value = Box.values[money.key] if money is not None else None
+    statement = update(Box).where(Box.pipeline_id == pipeline_id)
+    if box is not None:
+        if value is None and box.value_amount is None:
+            return
+        statement = statement.where(Box.id == box.id)
+    session.execute(
+        statement.values(
+            value_amount=None if value is None else value["amount"].astext.cast(Numeric),
+            value_currency=None if value is None else value["currency"].astext,
+        ),
+        execution_options={"synchronize_session": False},
+    )
+    if box is not None:
+        session.refresh(box, ["value_amount", "value_currency"])
 
 
 def lock_values(session: Session, box: Box) -> None:
@@ -250,20 +308,31 @@ def remove_stage(session: Session, viewer: Viewer, stage: Stage, move_to: Stage 
 
 
 def by_key(session: Session, team_id: int, key: str) -> Box | None:
-    """The team's box with this key."""
-    return session.scalar(select(Box).where(Box.team_id == team_id, Box.key == key))
+    """The team's box with this key; one that was merged away leads to what it became.
+
+    A deleted one is found too (its `deleted_at` is set), so that it can be brought back.
+    """
+    box = session.scalar(select(Box).where(Box.team_id == team_id, Box.key == key))
+    while box is not None and box.merged_into_id is not None:
+        box = session.get(Box, box.merged_into_id)
+    return box
+
+
+def is_listed(box: Any = Box) -> Any:
+    """SQL: the box is neither archived nor deleted."""
+    return box.archived_at.is_(None) & box.deleted_at.is_(None)
 
 
 def is_open() -> Any:
-    """SQL: the box is not archived and stands in an open stage (joined as `Stage`)."""
-    return Box.archived_at.is_(None) & (Stage.kind == Kind.OPEN.value)
+    """SQL: the box is listed and stands in an open stage (joined as `Stage`)."""
+    return is_listed() & (Stage.kind == Kind.OPEN.value)
 
 
 def in_stage(session: Session, stage_id: int, *, limit: int, offset: int = 0) -> Sequence[Box]:
     """A stage's boxes, the last to arrive first."""
     query = (
         select(Box)
-        .where(Box.stage_id == stage_id, Box.archived_at.is_(None))
+        .where(Box.stage_id == stage_id, is_listed())
         .order_by(Box.stage_entered_at.desc(), Box.id.desc())
     )
     return session.scalars(query.limit(limit).offset(offset)).all()
@@ -273,7 +342,7 @@ def counts(session: Session, pipeline_id: int) -> dict[int, int]:
     """How many boxes each stage holds."""
     query = (
         select(Box.stage_id, func.count())
-        .where(Box.pipeline_id == pipeline_id, Box.archived_at.is_(None))
+        .where(Box.pipeline_id == pipeline_id, is_listed())
         .group_by(Box.stage_id)
     )
     return dict(session.execute(query).all())
@@ -284,7 +353,7 @@ def named_like(session: Session, team_id: int, text: str, *, limit: int = 20) ->
     escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     query = (
         select(Box)
-        .where(Box.team_id == team_id, Box.archived_at.is_(None), Box.name.ilike(f"%{escaped}%"))
+        .where(Box.team_id == team_id, is_listed(), Box.name.ilike(f"%{escaped}%"))
         .order_by(Box.created_at.desc(), Box.id.desc())
     )
     return session.scalars(query.limit(limit)).all()

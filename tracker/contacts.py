@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ForeignKey, Index, UniqueConstraint, func, select
+from sqlalchemy import Computed, ForeignKey, Index, UniqueConstraint, func, select
+from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
 
 from tracker import events
@@ -18,9 +20,18 @@ class Organization(OfTeam, Keyed, Base):
     """A company."""
 
     __tablename__ = "organizations"
-    __table_args__ = (Index("ix_organizations_team_id_name", "team_id", "name"),)
+    __table_args__ = (
+        Index("ix_organizations_team_id_name", "team_id", "name"),
+        Index("ix_organizations_search", "search", postgresql_using="gin"),
+    )
 
     name: Mapped[str]
+    location: Mapped[str] = mapped_column(server_default="")
+    website: Mapped[str] = mapped_column(server_default="")
+    notes: Mapped[str] = mapped_column(server_default="")
+    search: Mapped[Any] = mapped_column(
+        TSVECTOR, Computed("to_tsvector('simple'::regconfig, name)", persisted=True), deferred=True
+    )
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -38,7 +49,10 @@ class Contact(OfTeam, Keyed, Base):
     """A person outside the team."""
 
     __tablename__ = "contacts"
-    __table_args__ = (Index("ix_contacts_team_id_name", "team_id", "name"),)
+    __table_args__ = (
+        Index("ix_contacts_team_id_name", "team_id", "name"),
+        Index("ix_contacts_search", "search", postgresql_using="gin"),
+    )
 
     name: Mapped[str]
     organization_id: Mapped[int | None] = mapped_column(
@@ -46,6 +60,13 @@ class Contact(OfTeam, Keyed, Base):
     )
     phone: Mapped[str] = mapped_column(server_default="")  #: E.164 where it could be read
     location: Mapped[str] = mapped_column(server_default="")
+    title: Mapped[str] = mapped_column(server_default="")  #: what they do there
+    notes: Mapped[str] = mapped_column(server_default="")
+    search: Mapped[Any] = mapped_column(
+        TSVECTOR,
+        Computed("to_tsvector('simple'::regconfig, name || ' ' || location)", persisted=True),
+        deferred=True,
+    )
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     addresses: Mapped[list[ContactAddress]] = relationship(order_by="ContactAddress.id")

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from tracker import events
 from tracker.db import Base, Keyed, OfTeam, among, insert_many, lock_team, new_ids, new_key
-from tracker.messages import Copy, Message, Recipient
+from tracker.messages import HIDING_LABELS, Copy, Message, Recipient
 
 
 class Conversation(OfTeam, Keyed, Base):
@@ -71,6 +71,10 @@ Merged = list[Any]
 on_merge: Merged = []
 #: Called with (session, conversation, parts) when a deleted mail had been the bridge between two.
 on_split: Merged = []
+
+
+#: Called with (session, conversations) after their mail changed, for whoever keeps facts about it.
+on_change: Merged = []
 
 
 def take_in(session: Session, team_id: int, mailbox_id: int, mails: Sequence[Incoming]) -> TakenIn:
@@ -257,7 +261,15 @@ _REFRESH = text(
 
 def refresh(session: Session, conversation_ids: Iterable[int]) -> None:
     """Work out subject, dates and count of conversations again from their messages."""
-    session.execute(_REFRESH, {"ids": sorted(conversation_ids)})
+    ids = sorted(conversation_ids)
+    session.execute(_REFRESH, {"ids": ids})
+    changed(session, ids)
+
+
+def changed(session: Session, conversation_ids: Sequence[int]) -> None:
+    """Tell whoever keeps facts about conversations that their mail changed."""
+    for follow in on_change:
+        follow(session, conversation_ids)
 
 
 def drop_copies(session: Session, mailbox_id: int, gmail_ids: Iterable[str]) -> int:
@@ -342,6 +354,7 @@ def _split_off(
 
 def _remove_empty(session: Session, conversation_id: int) -> None:
     """Remove a conversation without mail, and with it its filings (by the foreign key)."""
+    changed(session, [conversation_id])
     session.execute(delete(Conversation).where(Conversation.id == conversation_id))
 
 
@@ -356,8 +369,15 @@ def relabel(
     if copy is None:
         return False
     if history_id > copy.history_id:
+        hidden = copy.hidden
         copy.label_ids = sorted((set(copy.label_ids) | set(added)) - set(removed))
         copy.history_id = history_id  # type: ignore[assignment]
+        if hidden != bool(set(copy.label_ids) & set(HIDING_LABELS)):
+            session.flush()
+            changed(
+                session,
+                session.scalars(select(Message.conversation_id).where(Message.id == copy.message_id)).all(),
+            )
     return True
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, del
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
 
-from tracker import conversations, events
+from tracker import conversations, events, facts
 from tracker.boxes import Box
 from tracker.conversations import Conversation
 from tracker.db import Base, Keyed, OfTeam, among, lock_team, new_key
@@ -139,6 +139,7 @@ def _decide(
     id_ = session.execute(statement.returning(Filing.id)).scalar_one()
     if before != state:
         _record(session, viewer, f"conversation.{state}", conversation.id, box.id, reason)
+        facts.refresh(session, [box.id])
     return session.get_one(Filing, id_, populate_existing=True)
 
 
@@ -186,6 +187,7 @@ def decide_by_rule(session: Session, team_id: int, decisions: Sequence[Decision]
             decision.reason,
             rule=decision.rule,
         )
+    facts.refresh(session, [one.box_id for one in made if one.box_id is not None and one.state == FILED])
     return made
 
 
@@ -278,3 +280,4 @@ def _follow_split(session: Session, conversation_id: int, parts: Sequence[int]) 
 
 conversations.on_merge.append(_follow_merge)
 conversations.on_split.append(_follow_split)
+conversations.on_change.append(facts.refresh_conversations)

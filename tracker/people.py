@@ -43,6 +43,7 @@ class User(OfTeam, Keyed, Base):
     name: Mapped[str]
     role: Mapped[str] = mapped_column(server_default=Role.MEMBER.value)
     google_subject: Mapped[str | None]  #: OpenID Connect `sub`, learnt at the first sign-in
+    time_zone: Mapped[str] = mapped_column(server_default="UTC")  #: IANA name; where the person's day begins
     signed_in_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 

@@ -76,6 +76,7 @@ class Stage(OfTeam, Keyed, Base):
     objective: Mapped[str] = mapped_column(server_default="")
     actions: Mapped[str] = mapped_column(server_default="")
     exit_criteria: Mapped[str] = mapped_column(server_default="")
+    sleep_days: Mapped[int | None] = mapped_column(SmallInteger)  #: without mail for longer, a box here sleeps
     enters_on: Mapped[str | None]  #: mail that moves a box here: `sent` to a contact, a contact's `answer`
 
     pipeline: Mapped[Pipeline] = relationship(back_populates="stages")

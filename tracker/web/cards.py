@@ -45,7 +45,7 @@ def board(session: Session, viewer: Viewer, pipeline: Pipeline, stages: Sequence
     first = aliased(Box)
     some = (
         select(first.id)
-        .where(first.stage_id == Stage.id, first.archived_at.is_(None))
+        .where(first.stage_id == Stage.id, boxes.is_listed(first))
         .order_by(first.stage_entered_at.desc(), first.id.desc())
         .limit(PAGE + 1)
         .lateral()
@@ -63,7 +63,7 @@ def board(session: Session, viewer: Viewer, pipeline: Pipeline, stages: Sequence
 
 def column(session: Session, viewer: Viewer, stage: Stage, after: Cursor | None) -> Column:
     """A stage's next cards after a cursor."""
-    query = select(Box.id).where(Box.stage_id == stage.id, Box.archived_at.is_(None))
+    query = select(Box.id).where(Box.stage_id == stage.id, boxes.is_listed())
     if after is not None:
         seen = select(Box.id).where(Box.team_id == viewer.team_id, Box.key == after.key).scalar_subquery()
         place = tuple_(Box.stage_entered_at, Box.id)

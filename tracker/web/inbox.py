@@ -91,13 +91,13 @@ def _chosen_box() -> Box:
     """The box that was picked from the matches, else the one whose name was typed."""
     if text("chosen"):
         box = boxes.by_key(db(), viewer().team_id, text("chosen"))
-        if box is None or box.archived_at is not None:
+        if box is None or box.archived_at is not None or box.deleted_at is not None:
             raise Refused({"tag": "That box is gone; choose another"})
         return box
     if not text("box"):
         raise Refused({"tag": "Type a box’s name first"})
     named = func.lower(Box.name) == " ".join(text("box", 200).split()).lower()
-    query = select(Box).where(Box.team_id == viewer().team_id, Box.archived_at.is_(None), named).limit(2)
+    query = select(Box).where(Box.team_id == viewer().team_id, boxes.is_listed(), named).limit(2)
     found = db().scalars(query).all()
     if len(found) == 1:
         return found[0]
