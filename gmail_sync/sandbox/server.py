@@ -156,7 +156,8 @@ def serve(
         sandbox.add_user(address, name)
     server = SandboxServer(sandbox, host, port)
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _interrupt)
+        for number in (signal.SIGTERM, signal.SIGINT):  # whoever started us in the background ignored the latter
+            signal.signal(number, _interrupt)
     try:
         server.start()
         for path, owner in mboxes:
