@@ -9,9 +9,12 @@ from functools import partial
 from config.rooms import Rooms
 from gmail_sync import sync
 from scheduler.clock import Clock, Tick
+from tracker import facts, totals
+from tracker.db import Sessions, transaction
 
 LOOK_SECONDS = 5.0  # how soon a lost wake-up is noticed
 CHECK_SECONDS = 300.0
+TIDY_SECONDS = 60.0  # totals are added up, and some boxes' facts looked over
 
 
 def ticks(rooms: Rooms) -> list[Tick]:
@@ -20,7 +23,23 @@ def ticks(rooms: Rooms) -> list[Tick]:
     return [
         Tick("gmail_sync.wake", look, partial(sync.wake_due, rooms.jobs, rooms.gmail)),
         Tick("gmail_sync.check", CHECK_SECONDS, partial(sync.check_due, rooms.jobs, rooms.gmail)),
+        Tick("totals.add_up", TIDY_SECONDS, partial(add_up, rooms.sessions)),
+        Tick("facts.audit", TIDY_SECONDS, partial(audit, rooms.sessions, facts.Audit())),
     ]
+
+
+def add_up(sessions: Sessions) -> None:
+    """Make one row of a stage's many differences."""
+    with transaction(sessions) as session:
+        totals.add_up(session)
+
+
+def audit(sessions: Sessions, round_: facts.Audit) -> None:
+    """Look over the next boxes' facts; those that are urgent all at once, in a transaction for some."""
+    urgent = True
+    while urgent:
+        with transaction(sessions) as session:
+            urgent = round_.step(session)
 
 
 def settle_memory() -> None:

@@ -7,6 +7,7 @@ a person), so the facts are the same for whoever looks.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from sqlalchemy import ForeignKey, Index, text
@@ -66,7 +67,20 @@ _REFRESH = text(
       last_received_at = excluded.last_received_at, last_mail_at = excluded.last_mail_at,
       message_count = excluded.message_count, next_task_on = excluded.next_task_on,
       open_task_count = excluded.open_task_count
+    WHERE (f.pipeline_id, f.last_sent_at, f.last_received_at, f.last_mail_at, f.message_count, f.next_task_on,
+           f.open_task_count)
+      IS DISTINCT FROM (excluded.pipeline_id, excluded.last_sent_at, excluded.last_received_at,
+           excluded.last_mail_at, excluded.message_count, excluded.next_task_on, excluded.open_task_count)
+    RETURNING f.box_id
     """
+)
+# A statement sees what was committed when it began: without this, of two that add a task at the same time the
+# second would wait for the first and then write what it had worked out before.
+_HOLD = text("SELECT 1 FROM box_facts WHERE box_id = ANY (CAST(:ids AS bigint[])) ORDER BY box_id FOR UPDATE")
+# Two mailboxes that are read at the same time meet in the same boxes, in any order.
+_ONE_AFTER_THE_OTHER = text(
+    "SELECT pg_advisory_xact_lock(1001, CAST(t.team_id AS integer)) FROM"
+    " (SELECT DISTINCT team_id FROM conversations WHERE id = ANY (CAST(:ids AS bigint[]))) t"
 )
 _BOXES_OF = text(
     "SELECT DISTINCT box_id FROM filings"
@@ -74,12 +88,37 @@ _BOXES_OF = text(
 )
 
 
-def refresh(session: Session, box_ids: Iterable[int]) -> None:
-    """Work out the facts of boxes again; whoever changes filings, mail or tasks of a box calls it."""
+_OWN = text("SELECT id FROM own_addresses")
+_BOXES_WITH = text(
+    """
+    WITH mails AS (
+      SELECT g.conversation_id FROM own_addresses o
+      JOIN messages g ON g.sender_normalized = o.normalized AND g.team_id = o.team_id
+      WHERE o.id = ANY (CAST(:ids AS bigint[]))
+      UNION
+      SELECT g.conversation_id FROM own_addresses o
+      JOIN recipients r ON r.team_id = o.team_id AND r.normalized = o.normalized
+      JOIN messages g ON g.id = r.message_id
+      WHERE o.id = ANY (CAST(:ids AS bigint[]))
+    )
+    SELECT DISTINCT x.box_id FROM mails JOIN filings x ON x.conversation_id = mails.conversation_id
+    WHERE x.state = 'filed' AND x.box_id IS NOT NULL ORDER BY x.box_id
+    """
+)
+_NEXT = text("SELECT id FROM boxes WHERE id > :after ORDER BY id LIMIT :limit")
+
+
+def refresh(session: Session, box_ids: Iterable[int]) -> int:
+    """Work out the facts of boxes again; whoever changes filings, mail or tasks of a box calls it.
+
+    Returns how many boxes had others.
+    """
     ids = sorted(set(box_ids))
-    if ids:
-        session.flush()
-        session.execute(_REFRESH, {"ids": ids})
+    if not ids:
+        return 0
+    session.flush()
+    session.execute(_HOLD, {"ids": ids})
+    return len(session.execute(_REFRESH, {"ids": ids}).all())
 
 
 def refresh_conversations(session: Session, conversation_ids: Iterable[int]) -> None:
@@ -87,4 +126,34 @@ def refresh_conversations(session: Session, conversation_ids: Iterable[int]) -> 
     ids = sorted(set(conversation_ids))
     if ids:
         session.flush()
+        session.execute(_ONE_AFTER_THE_OTHER, {"ids": ids})
         refresh(session, session.scalars(_BOXES_OF, {"ids": ids}))
+
+
+@dataclass(slots=True)
+class Audit:
+    """Goes through all boxes, some at a time, and puts facts right that are not.
+
+    Mail of an address that the team comes to own (a new teammate's, an alias) was theirs and is now ours: its
+    boxes come first. Where a worker is in its round is kept in memory; a new one begins anew.
+    """
+
+    some: int = 500  #: boxes at a time
+    after: int = 0
+    known: frozenset[int] | None = None  #: the team's own addresses when we looked last
+    waiting: list[int] = field(default_factory=list)
+
+    def step(self, session: Session) -> bool:
+        """Look at the next boxes, in the caller's transaction; whether more of them are urgent."""
+        own = frozenset(session.scalars(_OWN))
+        if self.known is not None and own - self.known:
+            self.waiting += session.scalars(_BOXES_WITH, {"ids": sorted(own - self.known)})
+        self.known = own
+        if not self.waiting:
+            ids = session.scalars(_NEXT, {"after": self.after, "limit": self.some}).all()
+            self.after = ids[-1] if len(ids) == self.some else 0
+            refresh(session, ids)
+            return False
+        refresh(session, self.waiting[: self.some])
+        del self.waiting[: self.some]
+        return bool(self.waiting)

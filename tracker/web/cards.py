@@ -1,32 +1,85 @@
-"""A board's columns and cards: read in a fixed number of queries, however many boxes there are."""
+"""A board's columns and cards: read in a fixed number of queries, however many boxes there are.
+
+What a card says of mail and tasks stands in the box's facts and is joined; nothing is counted. Only what a filter
+leaves is counted, and that up to a bound.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from decimal import Decimal
 
-from sqlalchemy import func, literal, select, true, tuple_
-from sqlalchemy.orm import Session, aliased, joinedload, selectinload
+from sqlalchemy import ColumnElement, Select, SQLColumnExpression, func, literal, select, true, tuple_
+from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.orm import Session, aliased, joinedload
 
-from tracker import boxes
-from tracker.boxes import Box
+from tracker import boxes, totals
+from tracker.box_filters import THEM, US, BoxFilter
+from tracker.boxes import Box, BoxContact
+from tracker.contacts import Contact
+from tracker.db import among
+from tracker.facts import BoxFacts
+from tracker.fields import Field, FieldType
 from tracker.filing import FILED, Filing
-from tracker.messages import Message
+from tracker.mailboxes import Mailbox
+from tracker.messages import Copy, Message
 from tracker.people import Viewer
-from tracker.pipelines import Pipeline, Stage
-from tracker.sharing import may_read
+from tracker.pipelines import Kind, Pipeline, Stage
+from tracker.tasks import Task
 from tracker.web.cursor import Cursor
 
 PAGE = 25  # cards of a column at a time
+MOST = 200  # cards of a column that is read again as far as it was scrolled
+COUNTED = 5_000  # boxes of a stage that a filter's count goes up to
+NAMED = 2  # contacts of a card
+TAGS = 3
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """Who looks at a pipeline, when, and at which of its boxes."""
+
+    viewer: Viewer
+    now: datetime
+    fields: Sequence[Field]
+    chosen: BoxFilter
+    zone: tzinfo = UTC
+
+    @property
+    def today(self) -> date:
+        """The viewer's day."""
+        return self.now.astimezone(self.zone).date()
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """SQL: what the filter asks of a box."""
+        return self.chosen.conditions(self.viewer, self.now, self.fields, self.zone)
+
+
+@dataclass(slots=True)
 class Card:
     """What a rep decides on."""
 
     box: Box
-    last_mail: datetime | None
+    facts: BoxFacts | None
+    contacts: list[str] = field(default_factory=list)  #: the first names
+    contact_count: int = 0
+    unread: bool = False  #: the viewer has unread mail in it
+    task: Task | None = None  #: the next one
+    overdue: bool = False
+    owes: str = ""  #: who has to answer, `us` or `them`
+    asleep: bool = False
+    tags: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Head:
+    """How many boxes a column holds and what they are worth, by currency."""
+
+    count: int = 0
+    amounts: dict[str, Decimal] = field(default_factory=dict)
+    more: bool = False  #: there are more than were counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,70 +87,190 @@ class Column:
     """A stage's first cards, and where the next begin."""
 
     stage: Stage
-    count: int
+    head: Head
     cards: Sequence[Card]
     more: Cursor | None
 
+    @property
+    def count(self) -> int:
+        """Its boxes."""
+        return self.head.count
 
-def board(session: Session, viewer: Viewer, pipeline: Pipeline, stages: Sequence[Stage]) -> list[Column]:
-    """Every stage with its first cards, in five queries."""
-    counts = boxes.counts(session, pipeline.id)
-    first = aliased(Box)
-    some = (
-        select(first.id)
-        .where(first.stage_id == Stage.id, boxes.is_listed(first))
-        .order_by(first.stage_entered_at.desc(), first.id.desc())
-        .limit(PAGE + 1)
-        .lateral()
-    )
-    ids = session.scalars(
-        select(some.c.id).select_from(Stage).join(some, true()).where(Stage.pipeline_id == pipeline.id)
-    )
-    found = _loaded(session, list(ids))
-    mail = last_mail(session, viewer, (box.id for box in found))
+
+def board(session: Session, look: Look, pipeline: Pipeline, stages: Sequence[Stage]) -> list[Column]:
+    """Every stage with its first cards."""
+    counted = heads(session, look, pipeline.id, stages)
+    some = _in_stage(look, Stage.id, None, PAGE).correlate(Stage).lateral()
+    query = select(some.c.id).select_from(Stage).join(some, true())
+    ids = session.scalars(query.where(among(Stage.id, [stage.id for stage in stages])))
+    found = _cards(session, look, list(ids), {stage.id: stage for stage in stages})
     return [
-        _column(stage, counts.get(stage.id, 0), [box for box in found if box.stage_id == stage.id], mail)
+        _column(stage, counted[stage.id], [card for card in found if card.box.stage_id == stage.id], PAGE)
         for stage in stages
     ]
 
 
-def column(session: Session, viewer: Viewer, stage: Stage, after: Cursor | None) -> Column:
+def column(session: Session, look: Look, stage: Stage, after: Cursor | None = None, limit: int = PAGE) -> Column:
     """A stage's next cards after a cursor."""
-    query = select(Box.id).where(Box.stage_id == stage.id, boxes.is_listed())
+    ids = session.scalars(_in_stage(look, literal(stage.id), after, limit))
+    found = _cards(session, look, list(ids), {stage.id: stage})
+    return _column(stage, heads(session, look, stage.pipeline_id, [stage])[stage.id], found, limit)
+
+
+def _in_stage(look: Look, stage_id: SQLColumnExpression[int], after: Cursor | None, limit: int) -> Select[int]:
+    query = select(Box.id).where(Box.stage_id == stage_id, boxes.is_listed())
+    if look.chosen:
+        query = query.outerjoin(BoxFacts, BoxFacts.box_id == Box.id).where(*look.conditions())
     if after is not None:
-        seen = select(Box.id).where(Box.team_id == viewer.team_id, Box.key == after.key).scalar_subquery()
-        place = tuple_(Box.stage_entered_at, Box.id)
-        query = query.where(place < tuple_(literal(after.at), func.coalesce(seen, 0)))
-    query = query.order_by(Box.stage_entered_at.desc(), Box.id.desc()).limit(PAGE + 1)
-    found = _loaded(session, list(session.scalars(query)))
-    count = boxes.counts(session, stage.pipeline_id).get(stage.id, 0)
-    return _column(stage, count, found, last_mail(session, viewer, (box.id for box in found)))
+        seen = aliased(Box)
+        there = select(seen.id).where(seen.team_id == look.viewer.team_id, seen.key == after.key).scalar_subquery()
+        query = query.where(
+            tuple_(Box.stage_entered_at, Box.id) < tuple_(literal(after.at), func.coalesce(there, 0))
+        )
+    return query.order_by(Box.stage_entered_at.desc(), Box.id.desc()).limit(limit + 1)
 
 
-def _loaded(session: Session, ids: Sequence[int]) -> Sequence[Box]:
+def _column(stage: Stage, head: Head, found: Sequence[Card], limit: int) -> Column:
+    shown = found[:limit]
+    last = shown[-1].box if len(found) > limit else None
+    return Column(stage, head, shown, Cursor(last.stage_entered_at, last.key) if last else None)
+
+
+def heads(session: Session, look: Look, pipeline_id: int, stages: Sequence[Stage]) -> dict[int, Head]:
+    """Counts and worth of stages: kept totals, or, of what a filter leaves, counted up to a bound."""
+    found = {stage.id: Head() for stage in stages}
+    if not look.chosen:
+        for stage_id, total in totals.of_pipeline(session, pipeline_id).items():
+            if stage_id in found:
+                found[stage_id] = Head(total.boxes, total.amounts)
+        return found
+    some = (
+        select(Box.value_currency.label("currency"), Box.value_amount.label("amount"))
+        .outerjoin(BoxFacts, BoxFacts.box_id == Box.id)
+        .where(Box.stage_id == Stage.id, boxes.is_listed(), *look.conditions())
+        .limit(COUNTED + 1)
+        .correlate(Stage)
+        .lateral()
+    )
     query = (
-        select(Box)
-        .where(Box.id.in_(ids))
-        .options(joinedload(Box.owner), joinedload(Box.organization), selectinload(Box.contacts))
+        select(Stage.id, some.c.currency, func.count(), func.sum(some.c.amount))
+        .join(some, true())
+        .where(among(Stage.id, found))
+        .group_by(Stage.id, some.c.currency)
+    )
+    for stage_id, currency, count, amount in session.execute(query):
+        head = found[stage_id]
+        head.count += count
+        if currency:
+            head.amounts[currency] = amount
+    for head in found.values():
+        head.more, head.count = head.count > COUNTED, min(head.count, COUNTED)
+    return found
+
+
+def _cards(session: Session, look: Look, ids: Sequence[int], stages: dict[int, Stage]) -> list[Card]:
+    query = (
+        select(Box, BoxFacts)
+        .outerjoin(BoxFacts, BoxFacts.box_id == Box.id)
+        .where(among(Box.id, ids))
+        .options(joinedload(Box.owner), joinedload(Box.organization))
         .order_by(Box.stage_entered_at.desc(), Box.id.desc())
     )
-    return session.scalars(query).all() if ids else []
+    made = {box.id: Card(box, facts) for box, facts in session.execute(query)}
+    _add_contacts(session, made)
+    _add_unread(session, look.viewer, made)
+    _add_tasks(session, look.today, made)
+    tagged = [one.key for one in look.fields if one.type == FieldType.TAGS]
+    for card in made.values():
+        stage = stages[card.box.stage_id]
+        card.owes = owes(card.facts, stage)
+        card.asleep = is_asleep(card.box, card.facts, stage, look.now)
+        card.tags = [str(tag) for key in tagged for tag in card.box.values.get(key) or ()]
+    return list(made.values())
 
 
-def _column(stage: Stage, count: int, found: Sequence[Box], mail: dict[int, datetime]) -> Column:
-    shown = found[:PAGE]
-    more = Cursor(shown[-1].stage_entered_at, shown[-1].key) if len(found) > PAGE else None
-    return Column(stage, count, [Card(box, mail.get(box.id)) for box in shown], more)
+def owes(facts: BoxFacts | None, stage: Stage) -> str:
+    """Who has to answer next; see `box_filters.owed_by`, which is the same in SQL."""
+    if facts is None:
+        return ""
+    sent, received = facts.last_sent_at, facts.last_received_at
+    if received is not None and (sent is None or received > sent):
+        return US
+    waiting = sent is not None and (received is None or sent > received)
+    return THEM if waiting and stage.kind == Kind.OPEN else ""
 
 
-def last_mail(session: Session, viewer: Viewer, box_ids: Iterable[int]) -> dict[int, datetime]:
-    """When the last mail that the viewer may read came or went, by box."""
-    filing = aliased(Filing)  # `may_read` asks Filing too, and must not be tied to this one
-    filed = filing.box_id.in_(list(box_ids)), filing.state == FILED
-    query = (
-        select(filing.box_id, func.max(Message.sent_at))
-        .join(Message, Message.conversation_id == filing.conversation_id)
-        .where(*filed, may_read(viewer))
-        .group_by(filing.box_id)
+def is_asleep(box: Box, facts: BoxFacts | None, stage: Stage, now: datetime) -> bool:
+    """Neither mail nor a move for longer than the stage allows; see `box_filters.asleep`."""
+    if stage.sleep_days is None:
+        return False
+    mail = facts.last_mail_at if facts else None
+    return max(box.stage_entered_at, mail or box.stage_entered_at) < now - timedelta(days=stage.sleep_days)
+
+
+def _add_contacts(session: Session, made: dict[int, Card]) -> None:
+    first = (
+        select(
+            BoxContact.box_id,
+            Contact.name,
+            func.row_number()
+            .over(partition_by=BoxContact.box_id, order_by=(Contact.name, Contact.id))
+            .label("place"),
+            func.count().over(partition_by=BoxContact.box_id).label("number"),
+        )
+        .join(Contact, Contact.id == BoxContact.contact_id)
+        .where(among(BoxContact.box_id, made))
+        .subquery()
     )
-    return {box_id: at for box_id, at in session.execute(query) if box_id is not None}
+    query = select(first.c.box_id, first.c.name, first.c.number).where(first.c.place <= NAMED)
+    for box_id, name, number in session.execute(query.order_by(first.c.box_id, first.c.place)):
+        made[box_id].contacts.append(name)
+        made[box_id].contact_count = number
+
+
+def _add_unread(session: Session, viewer: Viewer, made: dict[int, Card]) -> None:
+    query = (
+        select(Filing.box_id)
+        .join(Message, Message.conversation_id == Filing.conversation_id)
+        .join(Copy, Copy.message_id == Message.id)
+        .join(Mailbox, Mailbox.id == Copy.mailbox_id)
+        .where(
+            among(Filing.box_id, made),
+            Filing.state == FILED,
+            Mailbox.user_id == viewer.user_id,
+            Copy.label_ids.contains(["UNREAD"]),
+            ~Copy.hidden,
+        )
+        .distinct()
+    )
+    for box_id in session.scalars(query):
+        if box_id is not None:
+            made[box_id].unread = True
+
+
+def _add_tasks(session: Session, today: date, made: dict[int, Card]) -> None:
+    query = (
+        select(Task)
+        .where(among(Task.box_id, made), Task.done_at.is_(None))
+        .ext(distinct_on(Task.box_id))
+        .order_by(Task.box_id, Task.due_on.asc().nulls_last(), Task.id)
+    )
+    for task in session.scalars(query):
+        if task.box_id is not None:
+            card = made[task.box_id]
+            card.task, card.overdue = task, task.due_on is not None and task.due_on < today
+
+
+def known_tags(session: Session, pipeline_id: int, columns: Sequence[Field], recent: int = 500) -> list[str]:
+    """Tags to choose from: those of the pipeline's newest boxes."""
+    keys = [column.key for column in columns if column.type == FieldType.TAGS]
+    if not keys:
+        return []
+    query = (
+        select(*(Box.values[key] for key in keys))
+        .where(Box.pipeline_id == pipeline_id, boxes.is_listed())
+        .order_by(Box.created_at.desc(), Box.id.desc())
+        .limit(recent)
+    )
+    found = {str(tag) for row in session.execute(query) for tags in row for tag in tags or ()}
+    return sorted(found, key=str.casefold)
