@@ -16,6 +16,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, Session, mapped_column
 from sqlalchemy.types import UserDefinedType
 
+from tracker import topics
 from tracker.db import Base, Identified, OfTeam, insert_many
 
 PERSON, RULE, SYNC, SYSTEM = "person", "rule", "sync", "system"
@@ -77,8 +78,10 @@ def record(session: Session, team_id: int, kind: str, *, actor: str = SYSTEM, **
 def record_many(session: Session, rows: Sequence[dict[str, Any]]) -> None:
     """Record many at once; each row holds at least `team_id`, `kind` and `actor`.
 
-    Rows may name different columns; the missing ones take their defaults.
+    Rows may name different columns; the missing ones take their defaults. Open pages hear of it when the
+    transaction commits.
     """
+    topics.note(session, rows)
     by_columns: dict[frozenset[str], list[dict[str, Any]]] = {}
     for row in rows:
         by_columns.setdefault(frozenset(row), []).append(row)
@@ -107,6 +110,12 @@ def after(session: Session, cursor: Cursor, *, limit: int = 500) -> list[tuple[C
     number: ColumnElement[Any] = literal_column("CAST(CAST(events.transaction AS text) AS numeric)")
     query = select(number, Event).where(settled).order_by(text("events.transaction"), Event.id).limit(limit)
     return [(Cursor(int(found), event.id), event) for found, event in session.execute(query)]
+
+
+def newest(session: Session) -> Cursor:
+    """Where a reader is who wants only what comes from now on."""
+    query = text("SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS numeric)")
+    return Cursor(int(session.scalar(query) or 0), 0)
 
 
 def of_box(session: Session, box_id: int, *, before: int | None = None, limit: int = 100) -> Sequence[Event]:

@@ -40,15 +40,17 @@ def serve() -> None:
             raise Refused(str(error)) from None
         os.environ.update(read.environment())  # for the processes that granian starts
         Granian(
-            "config.wsgi:app",
+            "config.asgi:app",
+            factory=True,
             address=read.host,
             port=read.port,
-            interface=Interfaces.WSGI,
+            interface=Interfaces.ASGI,
+            websockets=False,
             workers=1,
-            blocking_threads=4,
             log_level=LogLevels.error,
             log_access=False,
             respawn_failed_workers=True,
+            workers_kill_timeout=15,  # seconds, for answers under way
         ).serve()
 
 
