@@ -10,7 +10,7 @@ from typing import Any
 import requests
 from sqlalchemy.orm import Session
 
-from config import teams
+from config import demo_work, teams
 from config.rooms import Rooms
 from gmail_sync import oauth, sync
 from gmail_sync.sandbox.demo.story import Box, Days, Money, Story, load
@@ -31,6 +31,7 @@ def seed(rooms: Rooms, sandbox_url: str) -> None:
         users = _team(session, story)
         for box in story.boxes:
             _box(session, users, story, box, rooms.gmail.now())
+        demo_work.seed(session, users, rooms.gmail.now())
     for rep in story.reps:
         granted = requests.get(f"{sandbox_url}/sandbox/credentials/{rep.address}", timeout=10).json()
         _connect(rooms, rep.address, granted)
@@ -43,6 +44,7 @@ def _team(session: Session, story: Story) -> dict[str, User]:
     for rep in story.reps:
         if rep.address not in users:
             users[rep.address] = people.add_user(session, team_id, rep.address, name=rep.name, role=Role(rep.role))
+        users[rep.address].time_zone = rep.time_zone
     return users
 
 

@@ -16,6 +16,7 @@ from tracker import (
     links,
     mailboxes,
     messages,
+    organizations,
     people,
     pipelines,
     snoozes,
@@ -26,7 +27,7 @@ from tracker import (
 from tracker.db import Base
 
 SLICES = (
-    people, mailboxes, messages, conversations, contacts, pipelines, fields, boxes, filing, events,
+    people, mailboxes, messages, conversations, organizations, contacts, pipelines, fields, boxes, filing, events,
     facts, totals, tasks, activities, links, views, snoozes, imports,
     budget, wanted,
 )  # fmt: skip

@@ -14,13 +14,14 @@ from sqlalchemy import (
     Index,
     Numeric,
     Text,
-    delete,
     func,
     literal,
     select,
     text,
+    tuple_,
     update,
 )
+from sqlalchemy import delete as delete_from
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR, insert
 from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
 
@@ -268,7 +269,9 @@ def add_contact(
 
 def remove_contact(session: Session, viewer: Viewer, box: Box, contact: Contact) -> None:
     """Take a contact off a box; conversations that are filed already stay."""
-    session.execute(delete(BoxContact).where(BoxContact.box_id == box.id, BoxContact.contact_id == contact.id))
+    session.execute(
+        delete_from(BoxContact).where(BoxContact.box_id == box.id, BoxContact.contact_id == contact.id)
+    )
     session.expire(box, ["contacts"])
     _record(session, viewer, "box.contact_removed", box, contact=contact.key, name=contact.name)
 
@@ -283,6 +286,38 @@ def restore(session: Session, viewer: Viewer, box: Box) -> None:
     """Bring an archived box back."""
     box.archived_at = None
     _record(session, viewer, "box.restored", box)
+
+
+def delete(session: Session, viewer: Viewer, box: Box, now: datetime) -> None:
+    """Take a box out of every list; it can be brought back with all that is in it. Twice changes nothing."""
+    if box.deleted_at is None:
+        box.deleted_at = now
+        box.version += 1
+        session.flush()
+        _record(session, viewer, "box.deleted", box, name=box.name)
+
+
+def undelete(session: Session, viewer: Viewer, box: Box) -> None:
+    """Bring a deleted box back. Raises `BoxError` for one that was merged into another: that is for good."""
+    if box.merged_into_id is not None:
+        raise BoxError("This box was merged into another; that can't be undone")
+    if box.deleted_at is not None:
+        box.deleted_at = None
+        box.version += 1
+        session.flush()
+        _record(session, viewer, "box.undeleted", box)
+
+
+def deleted(
+    session: Session, pipeline_id: int, *, before: tuple[datetime, int] | None = None, limit: int = 50
+) -> Sequence[Box]:
+    """A pipeline's boxes that can be brought back, the last deleted first; those deleted before an instant."""
+    query = select(Box).where(
+        Box.pipeline_id == pipeline_id, Box.deleted_at.is_not(None), Box.merged_into_id.is_(None)
+    )
+    if before is not None:
+        query = query.where(tuple_(Box.deleted_at, Box.id) < tuple_(*before))
+    return session.scalars(query.order_by(Box.deleted_at.desc(), Box.id.desc()).limit(limit)).all()
 
 
 def remove_stage(session: Session, viewer: Viewer, stage: Stage, move_to: Stage | None, now: datetime) -> None:
@@ -303,7 +338,7 @@ def remove_stage(session: Session, viewer: Viewer, stage: Stage, move_to: Stage 
     data = {"pipeline": pipeline.key, "stage": stage.key, "name": stage.name, "boxes": len(inside)}
     events.record(session, viewer.team_id, "stage.removed", actor=viewer.actor, user_id=viewer.user_id, data=data)
     session.flush()
-    session.execute(delete(Stage).where(Stage.id == stage.id))
+    session.execute(delete_from(Stage).where(Stage.id == stage.id))
     session.expire(pipeline, ["stages"])
 
 
@@ -318,14 +353,20 @@ def by_key(session: Session, team_id: int, key: str) -> Box | None:
     return box
 
 
+def ids_of(session: Session, box: Box) -> Sequence[int]:
+    """The ids of a box and of those that were merged into it: their events are part of its story."""
+    return [box.id, *session.scalars(select(Box.id).where(Box.merged_into_id == box.id))]
+
+
 def is_listed(box: Any = Box) -> Any:
     """SQL: the box is neither archived nor deleted."""
     return box.archived_at.is_(None) & box.deleted_at.is_(None)
 
 
 def is_open() -> Any:
-    """SQL: the box is listed and stands in an open stage (joined as `Stage`)."""
-    return is_listed() & (Stage.kind == Kind.OPEN.value)
+    """SQL: the box is listed and stands in an open stage (joined as `Stage`) of a pipeline in use."""
+    put_away = select(Pipeline.id).where(Pipeline.id == Box.pipeline_id, Pipeline.archived_at.is_not(None))
+    return is_listed() & (Stage.kind == Kind.OPEN.value) & ~put_away.correlate(Box).exists()
 
 
 def in_stage(session: Session, stage_id: int, *, limit: int, offset: int = 0) -> Sequence[Box]:

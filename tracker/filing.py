@@ -16,7 +16,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, del
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
 
-from tracker import conversations, events, facts
+from tracker import conversations, events, facts, topics
 from tracker.boxes import Box
 from tracker.conversations import Conversation
 from tracker.db import Base, Keyed, OfTeam, among, lock_team, new_key
@@ -281,3 +281,4 @@ def _follow_split(session: Session, conversation_id: int, parts: Sequence[int]) 
 conversations.on_merge.append(_follow_merge)
 conversations.on_split.append(_follow_split)
 conversations.on_change.append(facts.refresh_conversations)
+conversations.on_change.append(topics.mail_changed)

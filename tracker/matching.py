@@ -50,8 +50,16 @@ def gather(session: Session, own: frozenset[str], ids: Sequence[int]) -> Gathere
     for conversation_id, name, address, normalized in session.execute(union_all(senders, recipients)):
         if normalized and normalized not in gathered.own:
             gathered.outside[conversation_id].setdefault(normalized, Address(name, address, normalized))
-    gathered.decisions = filing.of_conversations(session, ids)
+    gathered.decisions = _standing(session, filing.of_conversations(session, ids))
     return gathered
+
+
+def _standing(session: Session, decisions: Mapping[int, Sequence[Filing]]) -> dict[int, list[Filing]]:
+    """Decisions without those about deleted boxes: such a box keeps nothing from being filed elsewhere."""
+    ids = {row.box_id for rows in decisions.values() for row in rows if row.box_id is not None}
+    deleted = select(Box.id).where(among(Box.id, ids), Box.deleted_at.is_not(None))
+    gone = set(session.scalars(deleted)) if ids else set()
+    return {key: [row for row in rows if row.box_id not in gone] for key, rows in decisions.items()}
 
 
 def match_boxes(session: Session, team_id: int, gathered: Gathered) -> list[Decision]:

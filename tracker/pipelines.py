@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -15,6 +16,8 @@ from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
 from tracker import events, fields
 from tracker.db import Base, Keyed, OfTeam
 from tracker.people import Viewer
+
+LONGEST_SLEEP = 999  # days
 
 
 class Kind(StrEnum):
@@ -94,6 +97,7 @@ class StageTemplate:
     actions: str
     exit_criteria: str
     enters_on: str | None = None
+    sleep_days: int | None = None  #: see `Stage.sleep_days`
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,17 +120,19 @@ class Template:
     starts: bool  #: whether a new team has it from the start
     stages: tuple[StageTemplate, ...]
     fields: tuple[FieldTemplate, ...]
+    moves_itself: bool = True
 
 
 def add(session: Session, viewer: Viewer, template: Template, *, name: str | None = None) -> Pipeline:
-    """Add a pipeline made from a template, behind the team's others."""
+    """Add a pipeline made from a template, behind the team's others. Raises `PipelineError`."""
     last = session.scalar(select(func.max(Pipeline.position)).where(Pipeline.team_id == viewer.team_id))
     pipeline = Pipeline(
         team_id=viewer.team_id,
-        name=name or template.name,
+        name=_pipeline_name(name or template.name),
         template=template.slug,
         position=0 if last is None else last + 1,
         new_conversation=template.new_conversation,
+        moves_itself=template.moves_itself,
     )
     session.add(pipeline)
     session.flush()
@@ -144,10 +150,37 @@ def add(session: Session, viewer: Viewer, template: Template, *, name: str | Non
             actions=stage.actions,
             exit_criteria=stage.exit_criteria,
             enters_on=stage.enters_on,
+            sleep_days=stage.sleep_days,
         )
     for field in template.fields:
         fields.add(session, viewer, pipeline.id, field.name, field.type, field.options)
     return pipeline
+
+
+def copy(session: Session, viewer: Viewer, pipeline: Pipeline, name: str) -> Pipeline:
+    """Add a pipeline like another of the team: its stages, fields and rules, none of its boxes."""
+    made = add(session, viewer, _template_of(session, pipeline), name=name)
+    made.template = pipeline.template
+    session.flush()
+    return made
+
+
+def _template_of(session: Session, pipeline: Pipeline) -> Template:
+    stages = of_pipeline(session, pipeline.id)
+    columns = [column.name for column in dataclass_fields(StageTemplate)]
+    return Template(
+        slug=pipeline.template or "",
+        name=pipeline.name,
+        description="",
+        new_conversation=pipeline.new_conversation,
+        starts=False,
+        stages=tuple(StageTemplate(**{name: getattr(stage, name) for name in columns}) for stage in stages),
+        fields=tuple(
+            FieldTemplate(field.name, field.type, tuple(map(str, field.options)))
+            for field in fields.of_pipeline(session, pipeline.id)
+        ),
+        moves_itself=pipeline.moves_itself,
+    )
 
 
 def add_stage(
@@ -161,7 +194,7 @@ def add_stage(
     probability: int = 0,
     **words: Any,
 ) -> Stage:
-    """Add a stage at the end; `words` are its objective, actions, exit criteria, enters_on.
+    """Add a stage at the end; `words` are its objective, actions, exit criteria, enters_on, sleep_days.
 
     Raises `PipelineError`.
     """
@@ -201,6 +234,9 @@ def _checked(**changes: Any) -> dict[str, Any]:
         raise PipelineError("A probability is a whole number from 0 to 100")
     if changes.get("enters_on") not in (None, "sent", "answer"):
         raise PipelineError("Mail that moves a box into a stage is `sent` or `answer`")
+    days = changes.get("sleep_days")
+    if days is not None and not (isinstance(days, int) and 1 <= days <= LONGEST_SLEEP):
+        raise PipelineError(f"A box sleeps after 1 to {LONGEST_SLEEP} days, or never")
     return changes
 
 
@@ -218,20 +254,76 @@ def reorder_stages(session: Session, viewer: Viewer, pipeline: Pipeline, keys: S
 
 def change(session: Session, viewer: Viewer, pipeline: Pipeline, **changes: Any) -> None:
     """Change a pipeline's name, `moves_itself` or `new_conversation`. Raises `PipelineError`."""
-    if "name" in changes and not 1 <= len(str(changes["name"]).strip()) <= 100:
-        raise PipelineError("A pipeline's name has 1 to 100 characters")
+    if "name" in changes:
+        changes["name"] = _pipeline_name(str(changes["name"]))
     if changes.get("new_conversation", "off") not in {choice.value for choice in NewConversation}:
         raise PipelineError("For new conversations choose off, suggest or create")
     for column, value in changes.items():
-        setattr(pipeline, column, value.strip() if isinstance(value, str) else value)
+        setattr(pipeline, column, value)
     session.flush()
     _record(session, viewer, "pipeline.changed", pipeline, changes=sorted(changes))
+
+
+def _pipeline_name(name: str) -> str:
+    name = " ".join(name.split())
+    if not 1 <= len(name) <= 100:
+        raise PipelineError("A pipeline's name has 1 to 100 characters")
+    return name
+
+
+def reorder(session: Session, viewer: Viewer, keys: Sequence[str]) -> None:
+    """Put the team's pipelines in this order. Raises `PipelineError` unless each is named exactly once."""
+    found = {pipeline.key: pipeline for pipeline in of_team(session, viewer.team_id)}
+    if sorted(keys) != sorted(found):
+        raise PipelineError("The pipelines have changed meanwhile; load the page again")
+    for position, key in enumerate(keys):
+        found[key].position = position
+    session.flush()
+    data = {"order": list(keys)}
+    events.record(
+        session, viewer.team_id, "pipelines.reordered", actor=viewer.actor, user_id=viewer.user_id, data=data
+    )
+
+
+def archive(session: Session, viewer: Viewer, pipeline: Pipeline, now: datetime) -> None:
+    """Put a pipeline away with all its boxes; everything is kept. Raises `PipelineError` for the last one."""
+    if len(of_team(session, viewer.team_id)) == 1 and pipeline.archived_at is None:
+        raise PipelineError("A team keeps at least one pipeline; add another before you archive this one")
+    pipeline.archived_at = now
+    session.flush()
+    _record(session, viewer, "pipeline.archived", pipeline, name=pipeline.name)
+
+
+def restore(session: Session, viewer: Viewer, pipeline: Pipeline) -> None:
+    """Bring an archived pipeline back, behind the others."""
+    others = of_team(session, viewer.team_id)
+    pipeline.position = others[-1].position + 1 if others else 0
+    pipeline.archived_at = None
+    session.flush()
+    _record(session, viewer, "pipeline.restored", pipeline, name=pipeline.name)
 
 
 def of_team(session: Session, team_id: int) -> Sequence[Pipeline]:
     """The team's pipelines in order."""
     query = select(Pipeline).where(Pipeline.team_id == team_id, Pipeline.archived_at.is_(None))
     return session.scalars(query.order_by(Pipeline.position, Pipeline.id)).all()
+
+
+def archived(session: Session, team_id: int) -> Sequence[Pipeline]:
+    """The team's pipelines that were put away, the last first."""
+    query = select(Pipeline).where(Pipeline.team_id == team_id, Pipeline.archived_at.is_not(None))
+    return session.scalars(query.order_by(Pipeline.archived_at.desc(), Pipeline.id)).all()
+
+
+def enter_on(session: Session, viewer: Viewer, pipeline: Pipeline, sign: str, target: Stage | None) -> None:
+    """Say which stage a box moves into on this sign (`sent`, `answer`), or none. Raises `PipelineError`."""
+    if target is not None and (target.pipeline_id != pipeline.id or target.kind != Kind.OPEN):
+        raise PipelineError("Mail moves boxes only into open stages of the same pipeline")
+    for stage in of_pipeline(session, pipeline.id):
+        if stage.enters_on == sign and (target is None or stage.id != target.id):
+            change_stage(session, viewer, stage, enters_on=None)
+    if target is not None and target.enters_on != sign:
+        change_stage(session, viewer, target, enters_on=sign)
 
 
 def of_pipeline(session: Session, pipeline_id: int) -> Sequence[Stage]:

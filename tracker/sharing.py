@@ -9,6 +9,7 @@ from __future__ import annotations
 from sqlalchemy import ColumnElement, Select, and_, not_, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
+from tracker.boxes import Box
 from tracker.filing import FILED, Filing
 from tracker.mailboxes import Mailbox
 from tracker.messages import Copy, Message, Recipient
@@ -40,7 +41,11 @@ def _exists(query: Select[int]) -> ColumnElement[bool]:
 
 
 def _shared_by_box() -> ColumnElement[bool]:
-    filed = select(Filing.id).where(Filing.conversation_id == Message.conversation_id, Filing.state == FILED)
+    filed = (
+        select(Filing.id)
+        .join(Box, Box.id == Filing.box_id)
+        .where(Filing.conversation_id == Message.conversation_id, Filing.state == FILED, Box.deleted_at.is_(None))
+    )
     held = select(Copy.id).where(Copy.message_id == Message.id, ~Copy.hidden)
     return and_(_exists(filed), _exists(held), _with_outsider())
 

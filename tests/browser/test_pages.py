@@ -150,6 +150,7 @@ def test_what_is_current_is_in_sight_where_its_row_is_too_narrow(
     page.set_viewport_size({"width": 360, "height": 800})
     sign_in(page)
     page.goto("/mailboxes")
+    page.get_by_role("button", name="Menu").click()
     expect(page.locator(".nav [aria-current]")).to_be_in_viewport(ratio=0.9)
 
 

@@ -41,7 +41,7 @@ def stages_of_connections(visitor: Visitor) -> dict[str, int]:
     found = re.search(r'href="(/p/[^"/]+)"[^>]*>(?:\s|<[^>]*>)*Connections', home)
     assert found is not None, home
     page = visitor.get(found[1])
-    pattern = r'<h2 id="stage-[^"]+">([^<]+)</h2>.*?data-count>([\d,]+)<'
+    pattern = r'<h2 id="stage-[^"]+"[^>]*>([^<]+)</h2>.*?data-count>([\d,]+)<'
     return {name: int(count) for name, count in re.findall(pattern, page, re.DOTALL)}
 
 

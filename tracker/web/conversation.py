@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from flask import Blueprint, abort, flash, redirect, render_template, request
 
-from tracker import autobox, filing
+from tracker import autobox, filing, people
 from tracker.conversations import Conversation
 from tracker.db import lock_team
 from tracker.filing import SUGGESTED, Filing, FilingError
-from tracker.web import cursor, rows, timeline
+from tracker.web import cursor, mails, rows, words
 from tracker.web.forms import done, or_show, text
 from tracker.web.frame import Page, db, local_path, now, viewer
 
@@ -23,9 +23,14 @@ def found(key: str) -> Conversation:
 def page(key: str, **_: str) -> str:
     """The whole page."""
     conversation = found(key)
-    mails, more = timeline.of_conversation(db(), viewer(), conversation, cursor.parse(request.args.get("after")))
+    after = cursor.parse(request.args.get("after"))
+    found_mails, more = mails.of_conversation(db(), viewer(), conversation, after)
     row = rows.rows(db(), viewer(), [conversation])[0]
-    return render_template("conversation.html", conversation=conversation, row=row, mails=mails, more=more)
+    names = {user.id: user.name for user in people.of_team(db(), viewer().team_id)}
+    reasons = {decision.id: words.why(decision, names) for decision in row.filed}
+    return render_template(
+        "conversation.html", conversation=conversation, row=row, mails=found_mails, more=more, reasons=reasons
+    )
 
 
 @bp.get("/c/<key>")

@@ -16,11 +16,14 @@ from tracker.fields import Field, FieldType
 from tracker.people import User
 from tracker.web.filters import money
 
+#: Where the forms of fields stand.
+PLACES = ("fields", "money")
 HINTS = {
     FieldType.MONEY: "such as 1250.50 EUR",
     FieldType.TAGS: "separated by commas",
     FieldType.CONTACT: "a contact’s address",
     FieldType.URL: "https://…",
+    FieldType.NUMBER: "a number",
 }
 
 
@@ -42,23 +45,29 @@ class Input:
         """The input's name."""
         return f"field-{self.field.key}"
 
+    def _as_sent(self, text: str) -> str:
+        return _lines(text) if self.field.type == FieldType.TEXT else _line(text)
+
     def _sent(self) -> str:
-        return _line(request.form.get(self.name, ""))
+        return self._as_sent(request.form.get(self.name, ""))
 
     def _shown_then(self) -> str | None:
         """What the form had shown; None if it doesn't say, as one of an earlier release."""
         then = request.form.get(f"was-{self.field.key}")
-        return None if then is None else _line(then)
+        return None if then is None else self._as_sent(then)
+
+    def is_in_form(self) -> bool:
+        """Whether the form is about it. A checkbox that is not ticked isn't sent itself."""
+        unticked = self.field.type == FieldType.CHECKBOX and f"was-{self.field.key}" in request.form
+        return unticked or self.name in request.form
 
     def is_changed(self) -> bool:
-        """Whether the person changed it. A box that is not ticked isn't sent."""
-        if self.name not in request.form and self.field.type != FieldType.CHECKBOX:
-            return False
-        return self._sent() != self._shown_then()
+        """Whether the person changed it."""
+        return self.is_in_form() and self._sent() != self._shown_then()
 
     def is_stale(self) -> bool:
         """Whether it became something else since the form was shown, and not what the person wants anyway."""
-        now = _line(self.value)
+        now = self._as_sent(self.value)
         return self._shown_then() not in (None, now) and self._sent() != now
 
     def given(self) -> Any:
@@ -75,8 +84,13 @@ class Input:
 
     def typed(self) -> Input:
         """After a refusal, with what the person typed; a field that they left alone is as it is now."""
-        refused = g.get("refusals") and request.form.get("_place") == "fields"
+        refused = g.get("refusals") and request.form.get("_place") in PLACES
         return replace(self, value=self._sent()) if refused and self.is_changed() else self
+
+
+def _lines(text: str) -> str:
+    """A text of several lines as the database holds it."""
+    return text.replace("\x00", "").replace("\r\n", "\n").strip()
 
 
 def _line(text: str) -> str:

@@ -38,6 +38,7 @@ class NavItem:
     endpoint: str
     icon: str  #: the id of a symbol in static/icons.svg
     order: int = 50
+    key: str = ""  #: what goes there from every page, as `g i`; see static/keys.js
 
 
 @dataclass(frozen=True, slots=True)

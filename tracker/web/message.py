@@ -1,20 +1,33 @@
-"""One message's HTML, in a frame of its own that can do nothing."""
+"""One message: its HTML, in a frame of its own that can do nothing; and the way to it in its conversation."""
 
 from __future__ import annotations
 
-from flask import Blueprint, abort, request
+from datetime import timedelta
+
+from flask import Blueprint, abort, redirect, request, url_for
 
 from tracker import html_mail
-from tracker.web import security, timeline
+from tracker.conversations import Conversation
+from tracker.web import mails, security
+from tracker.web.cursor import Cursor
 from tracker.web.frame import Page, db, viewer
 
 bp = Blueprint("message", __name__)
 
 
+@bp.get("/m/<key>")
+def go(key: str) -> Page:
+    """To the message, in its conversation from there on."""
+    message = mails.message(db(), viewer(), key) or abort(404)
+    conversation = db().get_one(Conversation, message.conversation_id)
+    behind = Cursor(message.sent_at + timedelta(microseconds=1), "")
+    return redirect(url_for("conversation.show", key=conversation.key, after=behind, _anchor=f"m-{key}"))
+
+
 @bp.get("/m/<key>/frame")
 def show(key: str) -> Page:
     """The sanitised mail, without images from elsewhere unless `?images=1`."""
-    message = timeline.message(db(), viewer(), key)
+    message = mails.message(db(), viewer(), key)
     if message is None or not message.html:
         abort(404)
     remote_images = request.args.get("images") == "1"

@@ -2,34 +2,63 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
 from flask import Blueprint, Flask, Response, g, redirect, request, url_for
 from sqlalchemy import text
 
 from tracker.web import (
     board,
     box,
-    contact,
+    box_activities,
+    box_life,
+    box_links,
+    box_merge,
+    box_tasks,
+    components,
+    contacts,
     conversation,
+    duplicates,
     errors,
     filters,
+    followups,
     forms,
     frame,
+    imports,
     inbox,
+    live,
+    me,
     message,
+    organizations,
+    pipeline_fields,
+    pipeline_rules,
     pipeline_settings,
+    pipeline_stages,
+    search,
     security,
+    table,
+    table_views,
+    undo,
 )
 from tracker.web.frame import Frame, NavItem, Page
 
 bp = Blueprint("pages", __name__)
-BLUEPRINTS = (bp, inbox.bp, board.bp, box.bp, conversation.bp, message.bp, pipeline_settings.bp, contact.bp)
+BLUEPRINTS = (
+    bp, inbox.bp, board.bp, box.bp, conversation.bp, message.bp, pipeline_settings.bp, contacts.bp,
+    components.bp, live.bp, me.bp, undo.bp, followups.bp, search.bp,
+    box_tasks.bp, box_activities.bp, box_links.bp, box_life.bp, box_merge.bp,
+    pipeline_stages.bp, pipeline_fields.bp, pipeline_rules.bp, organizations.bp, duplicates.bp,
+    table.bp, table_views.bp, imports.bp,
+)  # fmt: skip
 MEGABYTE = 1_000_000
 
 
 @bp.get("/")
 def front() -> Page:
     """Where the day begins."""
-    return redirect(url_for("inbox.show"))
+    return redirect(url_for("followups.show" if followups.anything_due() else "inbox.show"))
 
 
 @bp.get("/healthz")
@@ -61,6 +90,22 @@ def _in_templates() -> dict[str, object]:
     }
 
 
+def _versions(app: Flask) -> Callable[[str, dict[str, object]], None]:
+    """Static files carry a mark of their content in the address: browsers keep them until it changes."""
+    marks: dict[str, str] = {}
+
+    def mark(endpoint: str, values: dict[str, object]) -> None:
+        name = str(values.get("filename", ""))
+        if endpoint != "static" or "v" in values or app.static_folder is None:
+            return
+        if name not in marks or app.debug:
+            path = Path(app.static_folder, name)
+            marks[name] = hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path.is_file() else ""
+        values["v"] = marks[name]
+
+    return mark
+
+
 def init_app(app: Flask, made: Frame) -> None:
     """Put the frame, its guards and the tracker's pages into an application."""
     app.config["MAX_CONTENT_LENGTH"] = 2 * MEGABYTE
@@ -70,6 +115,10 @@ def init_app(app: Flask, made: Frame) -> None:
     errors.init_app(app)
     filters.init_app(app)
     app.context_processor(_in_templates)
+    app.url_defaults(_versions(app))
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
-    frame.register_nav(app, NavItem("Inbox", "inbox.show", "inbox", order=10))
+    frame.register_nav(app, NavItem("Follow-ups", "followups.show", "followups", order=5, key="g f"))
+    frame.register_nav(app, NavItem("Inbox", "inbox.show", "inbox", order=10, key="g i"))
+    frame.register_nav(app, NavItem("Contacts", "contact.index", "people", order=30, key="g c"))
+    frame.register_nav(app, NavItem("Organizations", "organizations.index", "building", order=31, key="g o"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Flask, Response, g
+from flask import Flask, Response, g, request
 from flask_wtf.csrf import CSRFProtect
 
 from tracker.web import frame
@@ -37,6 +37,8 @@ def _guard(response: Response) -> Response:
     response.headers["Referrer-Policy"] = "no-referrer" if mail else "same-origin"
     response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
     response.headers["Permissions-Policy"] = "camera=(), geolocation=(), microphone=()"
+    if request.endpoint == "static" and request.args.get("v"):
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
     if response.mimetype == "text/html":
         response.headers["Cache-Control"] = "no-store"
     return response

@@ -7,6 +7,7 @@ from typing import Any
 
 from tracker import events
 from tracker.events import Event
+from tracker.filing import PERSON, Filing
 from tracker.web.filters import day, money
 
 WHO = {events.RULE: "Tracker", events.SYNC: "Tracker", events.SYSTEM: "Tracker"}
@@ -19,11 +20,32 @@ WORDS = {
     "box.contact_removed": "took the contact {name} off",
     "box.archived": "archived it",
     "box.restored": "brought it back",
+    "box.deleted": "deleted it",
+    "box.undeleted": "brought it back after it was deleted",
+    "box.merged": "merged {name} into it",
+    "box.linked": "linked it with {name}",
+    "box.unlinked": "took the link with {name} away",
+    "note.removed": "removed a note",
+    "call.removed": "removed a call",
+    "meeting.removed": "removed a meeting",
+    "task.completed": "did “{title}”",
+    "task.reopened": "opened “{title}” again",
+    "task.removed": "deleted the task “{title}”",
+    "task.restored": "brought the task “{title}” back",
     "conversation.filed": "put a conversation in",
     "conversation.suggested": "suggested a conversation",
     "conversation.removed": "took a conversation out",
     "conversation.dismissed": "declined a suggestion",
 }
+
+
+#: Event kinds of other rooms, in words; see `register`.
+OTHERS: dict[str, str] = {}
+
+
+def register(kind: str, told: str) -> None:
+    """Say how another room's events are told: "opened {subject}", with names of the event's data in braces."""
+    OTHERS[kind] = told
 
 
 def sentence(event: Event, names: Mapping[int, str], known: Mapping[str, str], types: Mapping[str, str]) -> str:
@@ -50,8 +72,28 @@ def _what(event: Event, known: Mapping[str, str], types: Mapping[str, str]) -> s
     if event.kind == "box.autobox":
         state = "on" if event.data.get("domain") else "off"
         return f"switched filing by the organization’s domain {state}"
-    template = WORDS.get(event.kind)
+    if event.kind in ("task.created", "task.changed"):
+        return _task(event, known)
+    template = WORDS.get(event.kind) or OTHERS.get(event.kind)
     return template.format_map(_Forgiving(data)) if template else event.kind.replace(".", " ").replace("_", " ")
+
+
+def _task(event: Event, known: Mapping[str, str]) -> str:
+    data = event.data
+    if event.kind == "task.created":
+        due = data.get("due_on")
+        return f"set the task “{data.get('title')}”" + (f", due {day(str(due))}" if due else "")
+    before, after = data.get("before") or {}, data.get("after") or {}
+    told = []
+    if "title" in after:
+        told.append(f"it was “{before.get('title')}”")
+    if "due_on" in after:
+        told.append(f"due {day(str(after['due_on']))}" if after["due_on"] else "no due date any more")
+    if "assignee_id" in after:
+        told.append(f"given to {known.get(str(data.get('assignee')), 'nobody')}")
+    if "remind_at" in after:
+        told.append("with a reminder" if after["remind_at"] else "no reminder any more")
+    return f"changed the task “{data.get('title')}”: {', '.join(told)}"
 
 
 def _field(data: Mapping[str, Any], known: Mapping[str, str], types: Mapping[str, str]) -> str:
@@ -74,6 +116,19 @@ def shown(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return day(str(value)) if len(str(value)) == 10 else str(value)
+
+
+def why(filing: Filing, names: Mapping[int, str]) -> str:
+    """Why a conversation is in a box: who decided, and the reason."""
+    reason = filing.reason.strip()
+    if filing.origin != PERSON:
+        return f"{reason[:1].upper()}{reason[1:]}."
+    who = names.get(filing.user_id or 0, "Somebody")
+    if reason.endswith("; you agreed"):
+        return f"{who} agreed with the suggestion: {reason.removesuffix('; you agreed')}."
+    if reason in ("", "because you put it here"):
+        return f"{who} put it here."
+    return f"{who} put it here, {reason}."
 
 
 class _Forgiving(dict[str, str]):

@@ -1,0 +1,158 @@
+"""Messages made ready to be read: who wrote to whom, what is new in them and what is quoted, their attachments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, collate, func, select, tuple_
+from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.orm import Session, defer
+
+from tracker.boxes import Box
+from tracker.conversations import Conversation
+from tracker.filing import FILED, Filing
+from tracker.messages import Copy, Message, Recipient, recipients_of
+from tracker.people import Viewer
+from tracker.sharing import may_read
+from tracker.signatures import split_quoted
+from tracker.web.cursor import Cursor
+
+PAGE = 40
+TEXT_SHOWN = 50_000  # characters
+FILES = 30  # messages with attachments that a page of files looks at
+
+Found = Row[Message, str, bool, bool]
+REMOTE_IMAGE = r"<img[^>]*https?:|background[^>]*https?:"
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A message as a page shows it."""
+
+    message: Message
+    conversation_key: str
+    reply: str
+    quoted: str
+    has_html: bool
+    has_images: bool  #: images that live elsewhere, which are fetched only if the reader asks
+    recipients: Sequence[Recipient]
+    attachments: Sequence[dict[str, Any]] = field(default_factory=list)
+    row: Found | None = None  #: of one that is not ready yet
+
+    @property
+    def at(self) -> datetime:
+        """When it was sent."""
+        return self.message.sent_at
+
+    @staticmethod
+    def unready(row: Found) -> Mail:
+        """A message of which it is not known yet whether the page shows it."""
+        return Mail(row[0], row[1], "", "", has_html=False, has_images=False, recipients=(), row=row)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A query for messages, and its columns to narrow and order it by."""
+
+    query: Select[Message, str, bool, bool]
+    conversation_id: Any
+    at: Any
+    key: Any
+
+
+def messages_read(viewer: Viewer) -> Reading:
+    """Messages without the weight of their HTML; the one place of the pages that selects mail to be read."""
+    html = func.coalesce(Message.html, "")
+    query = (
+        select(Message, Conversation.key, html != "", html.regexp_match(REMOTE_IMAGE, flags="i"))
+        .join(Conversation, Conversation.id == Message.conversation_id)
+        .where(may_read(viewer))
+        .options(defer(Message.html))
+    )
+    return Reading(query, Message.conversation_id, Message.sent_at, collate(Message.key, "C"))
+
+
+def of_conversation(
+    session: Session, viewer: Viewer, conversation: Conversation, after: Cursor | None
+) -> tuple[list[Mail], Cursor | None]:
+    """A page of a conversation's messages that the viewer may read, the newest first."""
+    found = messages_read(viewer)
+    query = found.query.where(found.conversation_id == conversation.id)
+    if after is not None:
+        query = query.where(tuple_(found.at, found.key) < tuple_(after.at, after.key))
+    rows = session.execute(query.order_by(found.at.desc(), found.key.desc()).limit(PAGE + 1)).all()
+    last = rows[PAGE - 1][0] if len(rows) > PAGE else None
+    more = Cursor(last.sent_at, last.key) if last is not None else None
+    return ready(session, rows[:PAGE]), more
+
+
+def ready(session: Session, rows: Sequence[Found]) -> list[Mail]:
+    """Messages with all that a page shows of them, in a fixed number of queries."""
+    if not rows:
+        return []
+    recipients = recipients_of(session, [row[0].id for row in rows])
+    attachments = attachments_of(session, [row[0].id for row in rows if row[0].attachment_count])
+    made = []
+    for message, key, has_html, has_images in rows:
+        reply, quoted = split_quoted(message.text[:TEXT_SHOWN])
+        files = attachments.get(message.id, [])
+        made.append(Mail(message, key, reply, quoted, has_html, has_images, recipients[message.id], files))
+    return made
+
+
+def attachments_of(session: Session, ids: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
+    """Names and sizes by message; they are part of what a message is known by, so any copy tells them."""
+    if not ids:
+        return {}
+    query = (
+        select(Copy.message_id, Copy.attachments)
+        .where(Copy.message_id.in_(ids), ~Copy.hidden)
+        .ext(distinct_on(Copy.message_id))
+        .order_by(Copy.message_id, Copy.id)
+    )
+    return {id_: [one for one in found if not one.get("inline")] for id_, found in session.execute(query)}
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """An attachment, and the mail that it came with."""
+
+    name: str
+    size: int
+    who: str
+    at: datetime
+    message_key: str
+
+
+def files_of(
+    session: Session, viewer: Viewer, box: Box, after: Cursor | None = None, limit: int = FILES
+) -> tuple[list[File], Cursor | None]:
+    """The attachments of so many messages of a box that the viewer may read, the newest first."""
+    key = collate(Message.key, "C")
+    filed = select(Filing.conversation_id).where(Filing.box_id == box.id, Filing.state == FILED)
+    columns = (Message.id, Message.key, Message.sent_at, Message.sender_name, Message.sender_address)
+    query = select(*columns).where(
+        Message.conversation_id.in_(filed), Message.attachment_count > 0, may_read(viewer)
+    )
+    if after is not None:
+        query = query.where(tuple_(Message.sent_at, key) < tuple_(after.at, after.key))
+    rows = session.execute(query.order_by(Message.sent_at.desc(), key.desc()).limit(limit + 1)).all()
+    attachments = attachments_of(session, [row.id for row in rows[:limit]])
+    files = [
+        File(
+            str(one.get("filename") or "Unnamed"), int(one.get("size") or 0),
+            row.sender_name or row.sender_address or "(no sender)", row.sent_at, row.key,
+        )
+        for row in rows[:limit]
+        for one in attachments.get(row.id, [])
+    ]  # fmt: skip
+    last = rows[limit - 1] if len(rows) > limit else None
+    return files, Cursor(last.sent_at, last.key) if last is not None else None
+
+
+def message(session: Session, viewer: Viewer, key: str) -> Message | None:
+    """One message with everything, if the viewer may read it."""
+    return session.scalar(select(Message).where(Message.key == key, may_read(viewer)))
