@@ -32,8 +32,9 @@ lint: $(VENV)/.dev  ## Style, types and the floors of the house
 	$(BIN)/lint-imports
 
 .PHONY: bench
-bench: $(VENV)/.dev $(VENV)/.postgres  ## Measure syncing
+bench: $(VENV)/.dev $(VENV)/.postgres  ## Measure syncing and the pages
 	$(BIN)/python -m bench.sync
+	$(BIN)/python -m bench.board
 
 .PHONY: soak
 soak: $(VENV)/.dev $(VENV)/.postgres  ## Repeat the tests of crashes many times (slow)

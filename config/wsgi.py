@@ -13,13 +13,15 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapp
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
-from io import BufferedReader, BytesIO, RawIOBase
-from typing import Any
+from io import BytesIO
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any
 from urllib.parse import unquote_to_bytes
 
 log = logging.getLogger(__name__)
 
-SMALL = 256 * 1024  # bytes; a body up to this is here before a thread is taken, an answer goes in one piece
+SMALL = 256 * 1024  # bytes; a body up to this is kept in memory, an answer goes in one piece
+LARGEST = 8 * 1024 * 1024  # bytes; no door behind takes a larger body
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -39,10 +41,13 @@ class Behind:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        body = await _body(scope, receive)
+        if body is not None:
+            with body:
+                await self._answer(scope, body, send)
+
+    async def _answer(self, scope: Message, body: IO[bytes], send: Send) -> None:
         loop, context = asyncio.get_running_loop(), copy_context()
-        body = await _body(scope, receive, loop)
-        if body is None:
-            return
         answer = Answer()
 
         async def in_thread(work: Callable[..., bytes], *arguments: Any) -> bytes:
@@ -115,48 +120,30 @@ class Answer:
         return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in self.headers]
 
 
-async def _body(scope: Message, receive: Receive, loop: asyncio.AbstractEventLoop) -> Any:
-    """The request's body as a file, or None when the client left while it sent."""
-    headers = {name for name, _ in scope["headers"]}
-    if b"transfer-encoding" in headers:
-        return BufferedReader(_Arriving(receive, loop))
-    if b"content-length" not in headers and scope["http_version"][:1] != "2":
-        return BytesIO()
-    declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
-    if not declared.isdigit() or int(declared) > SMALL:
-        return BufferedReader(_Arriving(receive, loop))
-    parts = bytearray()
-    while True:
+async def _body(scope: Message, receive: Receive) -> IO[bytes] | None:
+    """The request's body as a file, or None when the client left while it sent.
+
+    All of it is here before a thread is taken. Of one that is larger than anything we take there is nothing, or as
+    much as it needs to be refused.
+    """
+    headers = dict(scope["headers"])
+    if b"transfer-encoding" not in headers:
+        declared = headers.get(b"content-length", b"")
+        if not declared and scope["http_version"][:1] != "2":
+            return BytesIO()
+        if declared.isdigit() and int(declared) > LARGEST:
+            return BytesIO()
+    body, size = SpooledTemporaryFile(SMALL), 0  # noqa: SIM115 - closed once it is answered
+    while size <= LARGEST:
         message = await receive()
         if message["type"] == "http.disconnect":
+            body.close()
             return None
-        parts += message.get("body", b"")
+        size += body.write(message.get("body", b""))
         if not message.get("more_body"):
-            return BytesIO(bytes(parts))
-
-
-class _Arriving(RawIOBase):
-    """A large body, read by the application's thread as far as it wants: it may refuse it by its length."""
-
-    def __init__(self, receive: Receive, loop: asyncio.AbstractEventLoop) -> None:
-        self.receive, self.loop = receive, loop
-        self.rest, self.over = memoryview(b""), False
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self.rest and not self.over:
-            message = asyncio.run_coroutine_threadsafe(self._next(), self.loop).result()
-            self.rest = memoryview(message.get("body", b""))
-            self.over = not message.get("more_body", False)
-        taken = min(len(buffer), len(self.rest))
-        buffer[:taken] = self.rest[:taken]
-        self.rest = self.rest[taken:]
-        return taken
-
-    async def _next(self) -> Message:
-        return await self.receive()
+            break
+    body.seek(0)
+    return body
 
 
 def environ(scope: Message, body: Any) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from sqlalchemy.orm import aliased
 from tracker.boxes import Box, BoxContact
 from tracker.contacts import Contact, ContactAddress, Organization
 from tracker.facts import BoxFacts
-from tracker.fields import Field, FieldType
+from tracker.fields import Field, FieldType, is_moderate
 from tracker.people import User, Viewer
 from tracker.pipelines import Kind, Stage
 
@@ -248,7 +248,7 @@ def _several(args: Mapping[str, Any], name: str) -> tuple[str, ...]:
 
 def _amount(given: str) -> Decimal:
     number = Decimal(given.replace("\u00a0", "").replace(" ", "").replace(",", ""))
-    if not number.is_finite() or abs(number) >= Decimal(10) ** 15:
+    if not is_moderate(number):
         raise ValueError(given)
     return number
 

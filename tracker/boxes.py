@@ -62,7 +62,9 @@ class Box(OfTeam, Keyed, Base):
     stage_id: Mapped[int] = mapped_column(ForeignKey("stages.id"))
     name: Mapped[str]
     owner_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"), index=True)
-    organization_id: Mapped[int | None] = mapped_column(ForeignKey("organizations.id", ondelete="SET NULL"))
+    organization_id: Mapped[int | None] = mapped_column(
+        ForeignKey("organizations.id", ondelete="SET NULL"), index=True
+    )
     values: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")  #: field key → value, see fields
     autobox_domain: Mapped[bool] = mapped_column(server_default="false")  #: its organization's domain matches too
     stage_entered_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -60,8 +60,7 @@ def read(data: bytes) -> CsvFile:
     if not rows:
         raise CsvError("The file is empty; export it again, as CSV with a line of headings")
     header = [" ".join(cell.split()) for cell in rows[0][1]]
-    while header and not header[-1] and all(not "".join(cells[len(header) - 1 :]) for _, cells in rows[1:]):
-        header.pop()
+    del header[max(_width(header), *(_width(cells) for _, cells in rows[1:]), 0) :]  # a sheet's empty columns
     if len(header) > MOST_COLUMNS:
         raise CsvError(
             f"The file has {len(header):,} columns; take out those that you don't need, down to {MOST_COLUMNS}"
@@ -71,6 +70,11 @@ def read(data: bytes) -> CsvFile:
     if len(rows) == 1:
         raise CsvError("The file has headings and no rows; there is nothing to import")
     return CsvFile(header, rows[1:])
+
+
+def _width(cells: Sequence[str]) -> int:
+    """How many cells there are up to the last that holds anything."""
+    return next((number for number in range(len(cells), 0, -1) if cells[number - 1]), 0)
 
 
 def _decoded(data: bytes) -> str:

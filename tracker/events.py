@@ -31,6 +31,9 @@ class TransactionId(UserDefinedType[str]):
         return "xid8"
 
 
+_OF_PEOPLE = "kind IN ('contacts.distinct', 'organizations.distinct', 'contact.merged', 'organization.merged')"
+
+
 class Event(OfTeam, Identified, Base):
     """Who, when, what, on which box. Rows of other tables are named by number only: events outlive them."""
 
@@ -39,6 +42,8 @@ class Event(OfTeam, Identified, Base):
         Index("ix_events_box_id_id", "box_id", "id"),
         Index("ix_events_team_id_id", "team_id", "id"),
         Index("ix_events_transaction_id", "transaction", "id"),
+        # What was said of duplicates is read back from the log.
+        Index("ix_events_of_people", "team_id", "kind", postgresql_where=text(_OF_PEOPLE)),
     )
 
     transaction: Mapped[str] = mapped_column(TransactionId(), server_default=text("pg_current_xact_id()"))

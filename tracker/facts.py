@@ -23,6 +23,9 @@ class BoxFacts(OfTeam, Base):
     __table_args__ = (
         Index("ix_box_facts_pipeline_id_last_mail_at", "pipeline_id", "last_mail_at"),
         Index("ix_box_facts_pipeline_id_next_task_on", "pipeline_id", "next_task_on"),
+        Index("ix_box_facts_pipeline_id_last_sent_at", "pipeline_id", "last_sent_at"),
+        Index("ix_box_facts_pipeline_id_last_received_at", "pipeline_id", "last_received_at"),
+        Index("ix_box_facts_pipeline_id_message_count", "pipeline_id", "message_count"),
     )
 
     box_id: Mapped[int] = mapped_column(ForeignKey("boxes.id", ondelete="CASCADE"), primary_key=True)

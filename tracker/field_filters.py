@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from tracker.boxes import Box
 from tracker.columns import number_in
 from tracker.contacts import Contact, Organization
-from tracker.fields import Field, FieldType
+from tracker.fields import Field, FieldType, is_moderate
 from tracker.people import User, Viewer
 
 Condition = ColumnElement[bool] | Any
@@ -133,7 +133,7 @@ def _bound(one: Field, given: str, problems: list[str]) -> str:
         if one.type == FieldType.DATE:
             return date.fromisoformat(given).isoformat()
         number = Decimal(given.replace("\u00a0", "").replace(" ", "").replace(",", ""))
-        if number.is_finite() and abs(number) < Decimal(10) ** 15:
+        if is_moderate(number):
             return format(number, "f")
     except (ValueError, InvalidOperation):
         pass

@@ -20,6 +20,7 @@ from tracker.people import Viewer
 
 TEXT_LIMIT = 10_000  # characters
 TAGS_LIMIT = 50
+MOST_DECIMALS = 40
 CURRENCY = re.compile(r"[A-Z]{3}")  # ISO 4217 alphabetic
 DEFAULT_CURRENCY = "EUR"
 
@@ -186,9 +187,16 @@ def _decimal(value: Any) -> Decimal:
         number = Decimal(text.replace(",", "."))
     except InvalidOperation:
         raise FieldError("Expected a number such as 1250.50") from None
-    if not number.is_finite() or abs(number) >= Decimal(10) ** 15:
-        raise FieldError("Expected a number below 1,000,000,000,000,000")
+    if not is_moderate(number):
+        raise FieldError(f"Expected a number below 1,000,000,000,000,000 with at most {MOST_DECIMALS} decimals")
     return number
+
+
+def is_moderate(number: Decimal) -> bool:
+    """Whether a number is small and short enough to be written out: 1e-999999 has a million digits."""
+    if not number.is_finite() or abs(number) >= Decimal(10) ** 15:
+        return False
+    return -MOST_DECIMALS <= int(number.as_tuple().exponent) <= 15
 
 
 def _number(_: Session, __: Field, value: Any) -> str:

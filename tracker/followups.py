@@ -173,13 +173,19 @@ def _sleeps(scope: Scope, made: Plan) -> ColumnElement[bool]:
     )
 
 
+def _in_use() -> ColumnElement[bool]:
+    """SQL: the pipeline of the `Box` was not put away, and the box with it."""
+    away = select(Pipeline.id).where(Pipeline.id == Box.pipeline_id, Pipeline.archived_at.is_not(None))
+    return ~away.correlate(Box).exists()
+
+
 def _boxes(scope: Scope, query: Any) -> Any:
     """Listed boxes of the scope that the viewer has not put off."""
     query = (
         query.select_from(Box)
         .join(Stage, Stage.id == Box.stage_id)
         .outerjoin(BoxFacts, BoxFacts.box_id == Box.id)
-        .where(Box.team_id == scope.viewer.team_id, boxes.is_listed())
+        .where(Box.team_id == scope.viewer.team_id, boxes.is_listed(), _in_use())
         .where(not_(snoozes.box_sleeps(scope.viewer, scope.now)))
     )
     return query.where(Box.owner_id == scope.viewer.user_id) if scope.mine else query
@@ -196,7 +202,7 @@ def _due(scope: Scope, made: Plan) -> Any:
         )
         .outerjoin(Box, Box.id == Task.box_id)
         .where(Task.team_id == scope.viewer.team_id, Task.done_at.is_(None), Task.due_on <= scope.today)
-        .where(or_(Task.box_id.is_(None), boxes.is_listed()))
+        .where(or_(Task.box_id.is_(None), and_(boxes.is_listed(), _in_use())))
     )
     if scope.mine:
         tasks = tasks.where(Task.assignee_id == scope.viewer.user_id)

@@ -111,7 +111,10 @@ def new_field(made: Import, number: int, kind: str) -> Field:
 
 
 def make(session: Session, viewer: Viewer, made: Import, *, locked: bool = False) -> Plan:
-    """The plan of an import as things are now; `locked` keeps its boxes as they are until it is carried out."""
+    """The plan of an import as things are now; `locked` keeps its boxes as they are until it is carried out.
+
+    Raises `ImportFailed` if a column goes to a field that was removed since.
+    """
     return _Planner(session, viewer, made, locked).plan()
 
 
@@ -122,6 +125,10 @@ class _Planner:
         targets: dict[str, str] = made.mapping["columns"]
         self.targets = {int(number): target for number, target in targets.items() if target}
         known = {f"f.{one.key}": one for one in fields.of_pipeline(session, made.pipeline_id)}
+        gone = [one for one, target in self.targets.items() if target.startswith("f.") and target not in known]
+        if gone:
+            title = made.header[gone[0]]
+            raise imports.ImportFailed(f"“{title}” goes to a field that is gone; choose another, or leave it out")
         self.new_fields = {
             number: new_field(made, number, target.removeprefix("new:"))
             for number, target in self.targets.items()

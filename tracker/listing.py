@@ -351,6 +351,7 @@ def read_place(given: str, orders: Sequence[tuple[Order, bool]]) -> Place:
     """The place in an address. Raises `CursorError`."""
     try:
         told = json.loads(base64.urlsafe_b64decode(given + "=" * (-len(given) % 4)))
+        json.dumps(told, ensure_ascii=False).encode()  # JSON can write half a letter, the database can't
         group, values, key = told
         read = [order.read(value) for (order, _), value in zip(orders, values, strict=True)]
     except (ValueError, TypeError, ArithmeticError, binascii.Error, RecursionError) as error:

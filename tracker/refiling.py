@@ -10,14 +10,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from tracker import events, facts, filing
+from tracker.activities import Activity
 from tracker.boxes import Box
 from tracker.db import among, insert_many, lock_team, new_key
+from tracker.events import Event
 from tracker.filing import FILED, SUGGESTED, Filing, FilingError
 from tracker.people import Viewer
+from tracker.tasks import Task
 
 Place = tuple[int, int | None, int]  #: conversation, box (None for a new one), pipeline
 State = list[Any]  #: state, origin, rule, reason, user, decided at (ISO 8601)
@@ -104,15 +107,23 @@ def _record(session: Session, viewer: Viewer, place: Place, before: State | None
         )
 
 
-def is_only_from(session: Session, box: Box, conversation_ids: Iterable[int]) -> bool:
-    """Whether nothing was put into a box by hand but these conversations: a new box that may go again."""
-    query = select(Filing.id).where(
-        Filing.box_id == box.id,
-        Filing.origin == filing.PERSON,
-        Filing.state == FILED,
-        ~among(Filing.conversation_id, list(conversation_ids)),
+def is_only_from(session: Session, viewer: Viewer, box: Box, conversation_ids: Iterable[int]) -> bool:
+    """Whether nothing was put into a box by hand but these conversations: a new box that may go again.
+
+    Neither other mail nor a task or a note, and no teammate has done anything with it.
+    """
+    more = (
+        select(Filing.id).where(
+            Filing.box_id == box.id,
+            Filing.origin == filing.PERSON,
+            Filing.state == FILED,
+            ~among(Filing.conversation_id, list(conversation_ids)),
+        ),
+        select(Task.id).where(Task.box_id == box.id),
+        select(Activity.id).where(Activity.box_id == box.id, Activity.removed_at.is_(None)),
+        select(Event.id).where(Event.box_id == box.id, Event.user_id != viewer.user_id),
     )
-    return session.scalar(query.limit(1)) is None
+    return session.scalar(select(or_(*(query.exists() for query in more)))) is False
 
 
 def empty(session: Session, viewer: Viewer, box: Box) -> None:

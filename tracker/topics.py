@@ -26,6 +26,7 @@ WATCH_LIMIT = 200  # topics of one page
 MANY = 50  # conversations changed in one transaction
 _PENDING = "topics"  # in `Session.info`
 _NAME = re.compile(r"inbox|tasks|(?:pipeline|stage|box|contact|organization):[A-Za-z0-9_-]{1,64}")
+_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 #: What the data of events calls things by their keys, and the topic that stands for them.
 _IN_DATA = {
@@ -69,10 +70,15 @@ class Changed:
     def _add_keys(self, team_id: int, kind: str, data: Mapping[str, Any]) -> None:
         for name in data.keys() & _IN_DATA.keys():
             keys = data[name] if isinstance(data[name], list) else [data[name]]
-            self.named[team_id].update(f"{_IN_DATA[name]}:{key}" for key in keys if isinstance(key, str))
+            self.named[team_id].update(f"{_IN_DATA[name]}:{key}" for key in keys if _is_key(key))
         if kind.startswith("field"):
             order = data.get("order")
             self.fields.update(order if isinstance(order, list) else [str(data.get("field"))])
+
+
+def _is_key(given: Any) -> bool:
+    """Some events tell a name where others tell a key: a name is no topic, and may have any letters in it."""
+    return isinstance(given, str) and _KEY.fullmatch(given) is not None
 
 
 _BOXES = text(

@@ -153,8 +153,15 @@ class Live:
         if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             raise Refused(403, "Another site's page asks")
         origin = headers.get("origin")
-        if origin and urlsplit(origin).netloc not in (headers.get("host"), urlsplit(self.public_url).netloc):
+        if origin and _host(origin) not in (headers.get("host"), _host(self.public_url)):
             raise Refused(403, "Another site's page asks")
+
+
+def _host(address: str) -> str:
+    try:
+        return urlsplit(address).netloc
+    except ValueError:  # made up, such as http://[
+        return ""
 
 
 def _age(given: str) -> float:

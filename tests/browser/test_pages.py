@@ -68,28 +68,6 @@ def test_a_morning(watched: Watched, served: Served, sandbox: Sandbox) -> None:
     assert watched.complaints == []
 
 
-def test_a_conflict_puts_the_card_back(watched: Watched, served: Served, sandbox: Sandbox) -> None:
-    """Two pages show the same box; the second one to move it is told."""
-    page = watched.page
-    sign_in(page)
-    page.get_by_role("link", name="Sales", exact=True).click()
-    page.locator("summary", has_text="New box").click()
-    page.get_by_label("Name").fill("Acme deal")
-    page.get_by_role("button", name="Make the box").click()
-    page.get_by_role("link", name="Sales", exact=True).first.click()
-    other = page.context.new_page()
-    other.goto(page.url)
-    other.get_by_role("link", name="Acme deal").click()
-    other.get_by_role("button", name="Won").click()
-    expect(other.get_by_text("Moved to Won")).to_be_visible()
-
-    lead = page.locator("section", has=page.get_by_role("heading", name="Lead", exact=True))
-    page.locator(".card", has_text="Acme deal").drag_to(lead.locator(".cards"))
-    expect(page.get_by_text("A teammate moved this box to Won meanwhile")).to_be_visible()
-    expect(lead.locator(".card")).to_have_count(0)
-    assert [one for one in watched.complaints if "409" not in one] == []
-
-
 def test_formatted_mail_runs_no_script_and_loads_nothing_until_asked(
     watched: Watched, served: Served, sandbox: Sandbox
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import socket
 import time
@@ -18,8 +17,9 @@ from config import teams
 from config.app import create_app
 from config.asgi import Front
 from config.settings import load
-from config.wsgi import SMALL, Behind
+from config.wsgi import LARGEST, SMALL, Behind
 from tests.config.running import Running, answers, environment, free_port
+from tests.loops import apart
 from tests.tracker.web.factories_web import browser_of
 from tracker.db import Sessions, transaction
 
@@ -56,7 +56,7 @@ def ask(
         finally:
             bridge.close()
 
-    asyncio.run(whole())
+    apart(whole())
     return sent
 
 
@@ -142,14 +142,29 @@ def test_a_large_body_may_be_refused_unread_and_can_be_read_as_it_comes() -> Non
     assert body_of(ask(reads, b"some", b"more", headers=chunked)) == b"8"
 
 
-def test_a_client_that_leaves_while_it_sends_takes_no_thread() -> None:
+def test_of_a_body_that_nobody_takes_only_so_much_is_read_that_it_can_be_refused() -> None:
+    def reads(environ: Any, start: Any) -> list[bytes]:
+        start("200 OK", [])
+        return [str(len(environ["wsgi.input"].read())).encode()]
+
+    part = b"x" * (LARGEST // 4)
+    chunked = [(b"transfer-encoding", b"chunked"), (b"content-length", b"0")]
+    assert body_of(ask(reads, *[part] * 9, headers=chunked)) == str(5 * len(part)).encode()
+    assert body_of(ask(reads, part, headers=[(b"content-length", b"99999999")])) == b"0"
+
+
+@pytest.mark.parametrize(
+    "header", [(b"content-length", b"100"), (b"content-length", b"3000000"), (b"transfer-encoding", b"chunked")]
+)
+def test_a_client_that_leaves_while_it_sends_takes_no_thread(header: tuple[bytes, bytes]) -> None:
     called: list[bool] = []
 
     def app(_: Any, __: Any) -> list[bytes]:
         called.append(True)
         return []
 
-    assert ask(app, b"half", headers=[(b"content-length", b"100")], leaves=True) == []
+    chunked = [(b"content-length", b"0")] if header[0] == b"transfer-encoding" else []
+    assert ask(app, b"half", headers=[header, *chunked], leaves=True) == []
     assert called == []
 
 
@@ -170,7 +185,7 @@ def test_requests_go_to_the_door_of_their_path() -> None:
             await front({"type": "http", "path": path}, None, None)
         assert [name for name, _ in taken] == ["live", "rest", "pixel", "rest", "rest", "rest"]
 
-    asyncio.run(work())
+    apart(work())
 
 
 @pytest.fixture
@@ -222,8 +237,13 @@ def test_slow_senders_hold_no_thread(server: tuple[Running, str]) -> None:
     _, url = server
     port = int(url.rsplit(":", 1)[1])
     slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(20)]
-    for connection in slow:
-        connection.sendall(b"POST /sign-in HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf")
+    bodies = (
+        b"Content-Length: 1000\r\n\r\n",
+        b"Content-Length: 1000000\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n5\r\n",
+    )
+    for number, connection in enumerate(slow):
+        connection.sendall(b"POST /sign-in HTTP/1.1\r\nHost: x\r\n" + bodies[number % 3] + b"half")
     time.sleep(0.3)
     assert requests.get(f"{url}/healthz", timeout=5).ok
     for connection in slow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -267,6 +268,13 @@ class TestReading:
     def test_says_what_is_wrong_with_a_file(self, data: bytes, words: str) -> None:
         with pytest.raises(CsvError, match=words):
             read(data)
+
+    def test_the_empty_columns_of_a_wide_sheet_take_no_time(self) -> None:
+        empty = b"," * 16_383 + b"\n"
+        began = time.process_time()
+        assert read(b"Name,Value" + empty + (b"Acme,5" + empty) * 30).header == ["Name", "Value"]
+        assert time.process_time() - began < 3
+        assert read(b"Name,,\nAcme,,5\n").header == ["Name", "", ""]
 
     @pytest.mark.parametrize("cell", ["=x", "'=x", "''=x", "+1 2", "-5", "@a", "\tx", "plain", "'quoted'", ""])
     def test_a_guarded_cell_comes_back(self, cell: str) -> None:

@@ -18,6 +18,7 @@ from gmail_sync.oauth import Google
 from gmail_sync.session import Services
 from gmail_sync.vault import Vault
 from tests.gmail_sync.processes import sql
+from tests.loops import apart
 from tracker import mailboxes
 from tracker.db import Sessions, transaction, utc_now
 from tracker.jobs import Again, Jobs, queue_length, workers
@@ -62,7 +63,7 @@ def work(jobs: Jobs, done: Callable[[], bool], seconds: float = 15.0, *, hurried
         await asyncio.gather(worker, return_exceptions=True)
         return came_true
 
-    return asyncio.run(run())
+    return apart(run())
 
 
 def lock(**_: int) -> str:
@@ -183,7 +184,7 @@ def test_a_living_worker_s_job_is_left_alone(jobs: Jobs, sessions: Sessions) -> 
         async with jobs.app.open_async():
             return await jobs.rescue(30)
 
-    assert asyncio.run(rescue()) == 0
+    assert apart(rescue()) == 0
     assert [status for _, status, _ in queued(sessions)] == ["doing"]
 
 

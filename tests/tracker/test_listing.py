@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import timedelta
 
 import pytest
@@ -104,6 +105,7 @@ def test_newest_mail_and_creation_are_read_from_an_index(session: Session) -> No
 def test_a_made_up_place_is_refused(session: Session) -> None:
     viewer = people.viewer_of(a_team(session), "test")
     sales = pipeline(session, viewer.team_id)
-    for given in ("x", "e30", "WyIiLFtdLCJrIl0", "WyIiLFsibm8iXSwiayJd", "\u00e9"):
+    half = base64.urlsafe_b64encode(b'["", ["2026-01-01T00:00:00+00:00"], "\\ud800"]').decode()
+    for given in ("x", "e30", "WyIiLFtdLCJrIl0", "WyIiLFsibm8iXSwiayJd", "\u00e9", half):
         with pytest.raises(CursorError):
             a_listing(session, viewer, sales).page(given)

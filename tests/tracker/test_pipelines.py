@@ -147,6 +147,8 @@ BAD = [
     ("text", "x" * 10_001),
     ("number", "many"),
     ("number", "1e400"),
+    ("number", "1e-999999"),
+    ("money", {"amount": "1e-20000", "currency": "EUR"}),
     ("number", "NaN"),
     ("money", "5 EURO"),
     ("date", "24.11.2026"),

@@ -153,9 +153,9 @@ def new_box(key: str) -> Page:
     """A new box, with a contact if an address is given; their mail is filed at once."""
     lock_team(db(), viewer().team_id)
     pipeline, address = found(key), text("address", 500)
-    stage = pipelines.stage_by_key(db(), viewer().team_id, text("stage")) if text("stage") else None
-    if stage is not None and stage.pipeline_id != pipeline.id:
-        abort(400)
+    stage = _stage(pipeline, text("stage")) if text("stage") else None
+    if text("stage") and stage is None:
+        raise Refused({"new-box": "That stage is gone; choose another"})
     addresses = parse_addresses([address]) if address else ()
     if address and not addresses:
         raise Refused({"new-box": "Expected the contact's address, such as anna@example.com, or none"})

@@ -181,8 +181,11 @@ def _cards(session: Session, look: Look, ids: Sequence[int], stages: dict[int, S
     _add_unread(session, look.viewer, made)
     _add_tasks(session, look.today, made)
     tagged = [one.key for one in look.fields if one.type == FieldType.TAGS]
-    for card in made.values():
-        stage = stages[card.box.stage_id]
+    for id_, card in list(made.items()):
+        stage = stages.get(card.box.stage_id)
+        if stage is None:  # moved out of these stages since its id was read
+            del made[id_]
+            continue
         card.owes = owes(card.facts, stage)
         card.asleep = is_asleep(card.box, card.facts, stage, look.now)
         card.tags = [str(tag) for key in tagged for tag in card.box.values.get(key) or ()]

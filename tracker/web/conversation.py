@@ -59,6 +59,8 @@ def accept(key: str) -> Page:
     decision, conversation = _suggestion(key)
     if decision.state != SUGGESTED:
         raise FilingError("This is no longer a suggestion; somebody has decided meanwhile")
+    if decision.box is not None and (decision.box.deleted_at or decision.box.archived_at):
+        raise FilingError(f"{decision.box.name} was put away meanwhile; choose another box")
     if decision.box is not None:
         filing.file(db(), viewer(), conversation, decision.box, f"{decision.reason}; you agreed")
         flash(f"Filed in {decision.box.name}", "done")

@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Flask, g, jsonify, render_template, request
 from flask_wtf.csrf import CSRFError
-from sqlalchemy.exc import DataError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError, SQLAlchemyError
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from tracker.web import forms, frame
@@ -70,10 +70,19 @@ def _broken(error: Exception) -> Any:
     log.exception("%s %s failed", request.method, request.path, exc_info=error)
     if "session" in g:
         g.session.rollback()
-    status = 503 if isinstance(error, OperationalError) else 500
+    status = _status(error)
     if status == 503:
         g.user = None
     return (jsonify(error=WORDS[status][0]), status) if forms.wants_json() else show(status)
+
+
+def _status(error: Exception) -> int:
+    """A row that went away or came meanwhile, or two that waited for one another: somebody was faster."""
+    if isinstance(error, IntegrityError):
+        return 409
+    if isinstance(error, OperationalError):
+        return 409 if getattr(error.orig, "sqlstate", "") in ("40001", "40P01") else 503
+    return 500
 
 
 def _nonsense(error: DataError) -> Any:

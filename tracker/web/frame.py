@@ -169,8 +169,10 @@ def sign_in(app_user: User) -> None:
 
 def local_path(path: str | None) -> str:
     """A path of ours to go on to, or the front page: never another site's address."""
-    good = path and path.startswith("/") and not path.startswith(("//", "/\\")) and "\n" not in path
-    return path if good and path else "/"
+    if not path or not path.startswith("/") or path.startswith(("//", "/\\")):
+        return "/"
+    # Browsers, and Python's readers of addresses, take out tabs and line ends: "/\t/x.test" would be another site.
+    return path if path.isprintable() else "/"
 
 
 def _ask_to_sign_in() -> AnyResponse | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
+from flask import Blueprint, Response, abort, g, redirect, render_template, request, url_for
 from sqlalchemy import select, union
 
 from tracker import autobox, fields, import_plan, import_run, imports, people, pipelines, totals
@@ -86,7 +86,11 @@ def page(key: str, made: str) -> str:
         return render_template("import_done.html", pipeline=pipeline, made=found, **_left_out(found))
     if found.state == UPLOADED or request.args.get("step") == "map":
         return _mapping(pipeline, found)
-    return _check(pipeline, found)
+    try:
+        return _check(pipeline, found)
+    except ImportFailed as error:  # what a column is for is gone: back to that step
+        g.refusals = {"map": str(error)}
+        return _mapping(pipeline, found)
 
 
 @bp.get("/p/<key>/import/<made>")
@@ -253,7 +257,11 @@ def wrong(key: str, made: str) -> Page:
     elif found.state == UPLOADED:
         abort(404)
     else:
-        lines = [(one.number, one.cells, one.errors) for one in import_plan.make(db(), viewer(), found).wrong()]
+        try:
+            plan = import_plan.make(db(), viewer(), found)
+        except ImportFailed:
+            return redirect(url_for("imports.step", key=key, made=made))
+        lines = [(one.number, one.cells, one.errors) for one in plan.wrong()]
     header = [*map(guard, map(str, found.header)), "Line", "What is wrong"]
     width = len(found.header)
     rows = [

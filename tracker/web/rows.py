@@ -253,7 +253,7 @@ def rows(
 
     With `now`, also whether the viewer has put them off.
     """
-    made = {conversation.id: Row(conversation, conversation.subject) for conversation in found}
+    made = {conversation.id: Row(conversation) for conversation in found}
     if not made:
         return []
     _add_latest(session, viewer, made)
@@ -268,15 +268,19 @@ def rows(
 
 
 def _add_latest(session: Session, viewer: Viewer, made: dict[int, Row]) -> None:
+    """The subject is that of the first mail which the viewer may read, not the conversation's own."""
+    subject = func.first_value(Message.subject).over(
+        partition_by=Message.conversation_id, order_by=(Message.sent_at, Message.id)
+    )
     query = (
-        select(Message.conversation_id, Message.subject, Message.snippet, Message.sent_at)
+        select(Message.conversation_id, subject, Message.snippet, Message.sent_at)
         .where(among(Message.conversation_id, made), may_read(viewer))
         .ext(distinct_on(Message.conversation_id))
         .order_by(Message.conversation_id, Message.sent_at.desc(), Message.id.desc())
     )
-    for conversation_id, subject, snippet, at in session.execute(query):
+    for conversation_id, words, snippet, at in session.execute(query):
         row = made[conversation_id]
-        row.subject, row.snippet, row.at = row.subject or subject, snippet, at
+        row.subject, row.snippet, row.at = words, snippet, at
 
 
 def _add_people(session: Session, viewer: Viewer, made: dict[int, Row]) -> None:
@@ -390,7 +394,7 @@ def of_box(session: Session, viewer: Viewer, box: Box, state: str, limit: int = 
         .limit(limit)
     )
     found = session.execute(query).all()
-    made = {conversation.id: Row(conversation, conversation.subject) for _, conversation in found}
+    made = {conversation.id: Row(conversation) for _, conversation in found}
     if made:
         _add_latest(session, viewer, made)
         _add_people(session, viewer, made)

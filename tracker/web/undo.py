@@ -121,7 +121,7 @@ def _unmake(told: Mapping[str, Any]) -> None:
         box = boxes.by_key(db(), viewer().team_id, key)
         if box is None or box.deleted_at is not None:
             continue
-        if not refiling.is_only_from(db(), box, conversations):
+        if not refiling.is_only_from(db(), viewer(), box, conversations):
             raise FilingError(f"{box.name} holds more by now; take it out by hand")
         refiling.empty(db(), viewer(), box)
         boxes.delete(db(), viewer(), box, now())

@@ -91,7 +91,6 @@ def a_mail(
     taken = conversations.take_in(session, mailbox.team_id, mailbox.id, mails)
     own = people.own_addresses(session, mailbox.team_id)
     conversations.record_arrivals(session, mailbox.team_id, mailbox.id, taken.new_message_ids, own)
-    own = people.own_addresses(session, mailbox.team_id)
     autobox.consider(session, mailbox.team_id, own, taken.conversation_ids, connected_at=NOW, now=NOW)
     moving.move_by_mail(session, mailbox.team_id, own, taken.new_message_ids, NOW)
     return session.get_one(Conversation, taken.conversation_ids.pop())

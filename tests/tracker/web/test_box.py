@@ -78,6 +78,21 @@ def test_never_shows_internal_mail_to_others_even_when_filed(app: Flask, team: T
     assert "Between us" not in page
 
 
+def test_never_names_a_conversation_by_a_mail_that_may_not_be_read(app: Flask, team: Team, write: Session) -> None:
+    box = a_box(write, team.viewer, "Acme deal", at="Lead")
+    inside = ["gina@team.example"]
+    a_mail(write, team.mailbox, "Our lowest price", sender="alice@team.example", to=inside, thread="t", at=NOW)
+    mail = a_mail(
+        write, team.mailbox, "An offer", sender="anna@acme.test", thread="t", at=NOW + timedelta(hours=1)
+    )
+    filing.file(write, team.viewer, mail, box)
+    write.commit()
+    bob = browser_of(app, team.bob)
+    pages = [bob.get(f"/b/{box.key}").text, bob.get(f"/c/{mail.key}").text]
+    assert all("An offer" in page and "Our lowest price" not in page for page in pages)
+    assert "Our lowest price" in browser_of(app, team.alice).get(f"/c/{mail.key}").text
+
+
 def test_takes_as_many_queries_with_much_in_it_as_with_little(
     browser: FlaskClient, team: Team, write: Session, app: Flask
 ) -> None:
@@ -414,6 +429,7 @@ def test_a_conversation_is_taken_out_for_good(browser: FlaskClient, team: Team, 
     box = a_box(write, team.viewer, "Acme deal", "anna@acme.test", at="Lead")
     mail = a_mail(write, team.mailbox, "Private matter", sender="anna@acme.test", thread="one")
     write.commit()
+    assert "Private matter" in browser.get(f"/b/{box.key}").text
     browser.post(f"/b/{box.key}/conversations/{mail.key}/remove")
     a_mail(write, team.mailbox, "Re: Private matter", sender="anna@acme.test", thread="one")
     write.commit()

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from tests.tracker.domain import a_box, stage
 from tests.tracker.web.conftest import Team
 from tests.tracker.web.factories_web import ALICE, a_mail, browser_of, counted
-from tracker import boxes, fields, filing, tasks
+from tracker import boxes, fields, filing, pipelines, tasks
 from tracker.boxes import Box
 from tracker.fields import Field
 from tracker.tasks import Task
@@ -97,6 +97,8 @@ class TestWhatIsThere:
 
     def test_what_is_planned_does_not_sleep(self, browser: FlaskClient, team: Team, write: Session) -> None:
         box = sleeper(write, team)
+        write.commit()
+        assert "Sleeper" in browser.get("/followups").text
         tasks.create(write, team.viewer, "Call", box=box, due_on=today(3), now=now())
         write.commit()
         assert "Sleeper" not in browser.get("/followups").text
@@ -114,6 +116,19 @@ class TestWhatIsThere:
         bob = browser_of(app, team.bob)
         assert "Of Alice" not in bob.get("/followups").text
         assert "Of Alice" in bob.get("/followups?whose=team").text
+
+    def test_a_pipeline_that_was_put_away_asks_for_nothing(
+        self, browser: FlaskClient, team: Team, write: Session
+    ) -> None:
+        box = sleeper(write, team)
+        tasks.create(write, team.viewer, "Call them", box=box, due_on=today(), now=now())
+        away = sleeper(write, team, "Other sleeper")
+        write.commit()
+        assert "Call them" in browser.get("/followups").text
+        assert "Other sleeper" in browser.get("/followups").text
+        pipelines.archive(write, team.viewer, away.pipeline, now())
+        write.commit()
+        assert lists(browser.get("/followups").text) == {}
 
     def test_nothing_due(self, browser: FlaskClient) -> None:
         assert "Nothing is due" in browser.get("/followups").text

@@ -68,6 +68,28 @@ def test_pages_allow_no_inline_scripts_or_styles_and_no_framing(browser: FlaskCl
     assert " onclick=" not in answer.text
 
 
+@pytest.mark.parametrize("path", ["/inbox?show=all&after=5.x", "/b/käse", "/"])
+def test_one_goes_on_to_our_own_pages(path: str) -> None:
+    assert frame.local_path(path) == path
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "//evil.test",
+        "/\\evil.test",
+        "/\t/evil.test",
+        "/\r/evil.test",
+        "/\n\\evil.test",
+        "https://evil.test",
+        "",
+        None,
+    ],
+)
+def test_no_path_leads_to_another_site(path: str | None) -> None:
+    assert frame.local_path(path) == "/"
+
+
 class TestMailFrame:
     HTML = '<p onclick="x()">Hello <img src="https://spy.test/p.gif"><script>alert(1)</script></p>'
 
@@ -115,7 +137,7 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("method", "address", "status"),
         [
-            ("GET", "/nothing", 404), ("GET", "/b/nothing", 404), ("GET", "/c/a%00b", 400),
+            ("GET", "/nothing", 404), ("GET", "/b/nothing", 404), ("GET", "/c/a%00b", 404),
             ("GET", "/p/x/settings", 404),
             ("POST", "/inbox", 405), ("GET", "/inbox?after=nonsense", 400), ("GET", f"/inbox?after={9**40}", 400),
             ("GET", "/inbox?after=5.%00", 200), ("GET", "/inbox/choices?box=%00%25", 200),

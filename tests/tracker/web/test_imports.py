@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from tests.tracker.domain import a_box, pipeline
 from tests.tracker.web.conftest import Team
 from tests.tracker.web.factories_web import a_mail, browser_of
+from tracker import fields
 from tracker.boxes import Box
 from tracker.csv_files import MOST_BYTES
 from tracker.filing import Filing
@@ -118,6 +119,23 @@ def test_a_mapping_that_makes_no_sense_is_told_and_kept(browser: FlaskClient, te
         assert answer.status_code == 422
         assert words in answer.text
     assert re.search(r'<option value="name" selected', answer.text)
+
+
+def test_a_field_that_is_gone_is_asked_for_again(browser: FlaskClient, team: Team, write: Session) -> None:
+    sales = pipeline(write, team.alice.team_id)
+    heard_at = fields.add(write, team.viewer, sales.id, "Heard at", "text")
+    write.commit()
+    address = upload(browser, sales.key, b"Deal,Heard at\nAcme,Fair\n")
+    assert "Look at what would happen" in mapped(browser, address)
+    fields.remove(write, team.viewer, heard_at)
+    write.commit()
+    refused = browser.post(f"{address}/run", data={"_place": "run"})
+    assert refused.status_code == 422
+    assert "“Heard at” goes to a field that" in refused.text
+    page = browser.get(address).text
+    assert "What are the columns?" in page
+    assert write.scalar(select(func.count()).select_from(Box)) == 0
+    assert "Acme" in mapped(browser, address, **{"column-1": "new:text"})
 
 
 def test_a_file_is_its_persons_alone_and_guests_bring_none(

@@ -8,16 +8,17 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
 from tests.tracker.domain import NOW, a_box, pipeline
 from tests.tracker.web.conftest import Team
 from tests.tracker.web.factories_web import ALICE, a_mail, browser_of, counted
-from tracker import filing
+from tracker import boxes, conversations, filing
+from tracker.boxes import Box
 from tracker.filing import Filing
-from tracker.messages import Message
+from tracker.messages import Copy, Message
 from tracker.people import User
 from tracker.web import rows
 
@@ -166,6 +167,16 @@ class TestSuggestions:
         assert again.status_code == 422
         assert "no longer a suggestion" in again.text
 
+    def test_of_a_box_that_is_gone_are_refused(self, browser: FlaskClient, team: Team, write: Session) -> None:
+        mail, found = self.suggested(team, write)
+        box = write.get_one(Box, found[0].box_id)
+        boxes.delete(write, team.viewer, box, NOW)
+        write.commit()
+        answer = browser.post(f"/filings/{found[0].key}/accept", data={"_next": "/inbox"})
+        assert answer.status_code == 422
+        assert "put away meanwhile" in answer.text
+        assert (found[0].box_id, "suggested") in [one[:2] for one in filed_in(write, mail)]
+
     def test_lead_back_only_to_our_own_pages(self, browser: FlaskClient, team: Team, write: Session) -> None:
         _, found = self.suggested(team, write)
         answer = browser.post(f"/filings/{found[0].key}/accept", data={"_next": "//evil.test/"})
@@ -209,6 +220,8 @@ class TestNeedsAnAnswer:
 
     def test_automatic_mail_has_no_word(self, browser: FlaskClient, team: Team, write: Session) -> None:
         mail = a_mail(write, team.mailbox, "Out of office")
+        write.commit()
+        assert "Out of office" in main(browser, "/inbox?show=answer")
         write.execute(update(Message).where(Message.conversation_id == mail.id).values(auto_reply=True))
         write.commit()
         assert "Out of office" not in main(browser, "/inbox?show=answer")
@@ -323,6 +336,34 @@ class TestUndo:
         assert undo(browser, told).status_code == 200
         assert "Dana deal" not in main(browser, f"/p/{key}")
         assert filed_in(write, mail.id) == before
+
+    def test_a_new_box_that_a_teammate_works_with_stays(
+        self, browser: FlaskClient, app: Flask, team: Team, write: Session
+    ) -> None:
+        mail = a_mail(write, team.mailbox, "Hello", sender="dana@new.test")
+        write.commit()
+        key = pipeline(write, team.alice.team_id).key
+        told = act(browser, "/inbox/tag", conversation=mail.key, into="new", pipeline=key, box="Dana deal")
+        box = write.scalars(select(Box).where(Box.name == "Dana deal")).one()
+        bob = browser_of(app, team.bob)
+        assert bob.post(f"/b/{box.key}/activities/note", data={"text": "Called her"}).status_code == 303
+        refused = undo(browser, told)
+        assert refused.status_code == 422
+        assert "holds more by now" in refused.text
+        assert "Dana deal" in main(browser, f"/p/{key}")
+        assert (box.id, "filed") in [one[:2] for one in filed_in(write, mail.id)]
+
+    def test_of_a_conversation_that_is_gone_says_so(
+        self, browser: FlaskClient, team: Team, write: Session
+    ) -> None:
+        mail = a_mail(write, team.mailbox, "Question")
+        write.commit()
+        act(browser, "/inbox/done", only=mail.key)
+        told = act(browser, "/inbox/back", only=mail.key)
+        gmail_ids = write.scalars(select(Copy.gmail_id).where(Copy.mailbox_id == team.mailbox.id)).all()
+        conversations.drop_copies(write, team.mailbox.id, gmail_ids)  # deleted in Gmail
+        write.commit()
+        assert undo(browser, told).status_code == 409
 
     def test_what_was_decided_since_stays(self, browser: FlaskClient, team: Team, write: Session) -> None:
         box = a_box(write, team.viewer, "Acme deal")

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 from flask import Flask
 from sqlalchemy import Engine
 
+from tests.loops import apart
 from tests.tracker.web.factories_web import browser_of
 from tracker.db import plain_url
 from tracker.people import User
@@ -118,4 +119,4 @@ def running(door: Live, work: Callable[[], Awaitable[None]]) -> None:
         finally:
             await door.stop()
 
-    asyncio.run(whole())
+    apart(whole())

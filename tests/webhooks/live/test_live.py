@@ -180,6 +180,7 @@ def test_a_copy_that_is_no_new_message_is_told_to_its_owner(
 @pytest.mark.parametrize(
     ("headers", "status"),
     [({"cookie": ""}, 401), ({"cookie": "tracker_session=forged"}, 401), ({"origin": "https://evil.example"}, 403),
+     ({"origin": "http://["}, 403),
      ({"sec_fetch_site": "cross-site"}, 403)],
 )  # fmt: skip
 def test_strangers_and_other_sites_are_refused(
@@ -430,6 +431,12 @@ def test_too_many_names_become_one_for_all_of_a_kind() -> None:
     assert Watch.of("alice", "box:abc,pipeline:q,inbox").hits(names) == {"box:abc", "inbox"}
     assert Watch.of("bob", "inbox,contact:abc").hits(names) == set()
     assert len(topics.payload(7, [f"{kind}:{n:030}" for kind in ("box", "stage") for n in range(500)])) < 8000
+
+
+def test_a_name_in_an_event_is_no_topic_whatever_its_letters() -> None:
+    told = topics.Changed()
+    told.add([{"team_id": 7, "kind": "box.created", "data": {"stage": "先方に tasks", "box": "a-key"}}])
+    assert told.named[7] == {"box:a-key"}
 
 
 def test_what_is_gone_concerns_nobody(team: Team, session: Session) -> None:

@@ -9,7 +9,7 @@
       const sortable = window.Sortable.create(list, {
         handle: ".grip",
         animation: 120,
-        dataIdAttr: "data-key",
+        dataIdAttr: "data-sort-id",
         async onEnd() {
           try {
             await window.tracker.post(list.dataset.sortable, { order: sortable.toArray().join(",") });

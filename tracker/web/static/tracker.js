@@ -237,6 +237,10 @@
       for (const one of document.querySelectorAll("kbd[data-mod]")) one.textContent = one.textContent.replace("Ctrl ", "⌘");
     }
     const named = window.location.hash && document.getElementById(window.location.hash.slice(1));
+    if (named && named.matches("details.menu")) {
+      named.open = true;
+      named.querySelector("input:not([type=hidden])")?.focus();
+    }
     for (const dialog of document.querySelectorAll("dialog.dialog")) {
       if (dialog.open || dialog === named) show(dialog);
     }
