@@ -135,7 +135,7 @@ def test_every_page(look: Callable[[str], tuple[Page, list[str]]], team: Filled,
             "height": min(8000, page.evaluate("document.documentElement.scrollHeight")),
         }
         page.set_viewport_size(tall)  # nothing lies under the bar at its foot
-        found = told(page)
+        found = told(page) if name != "narrow" else []  # the colours and words are those of light
         if answer.status != (404 if address == NOWHERE else 200):
             found.append(f"answered {answer.status}")
         if page.evaluate("document.documentElement.scrollWidth > innerWidth"):

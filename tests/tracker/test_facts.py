@@ -139,7 +139,7 @@ class Play:
                 self.tasks.remove(task)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [*range(2), *(pytest.param(n, marks=pytest.mark.soak) for n in range(2, 12))])
 def test_facts_are_as_counted_afresh_after_anything_that_happens(session: Session, seed: int) -> None:
     play = Play(session, seed)
     for _ in range(40):

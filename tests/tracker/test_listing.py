@@ -59,7 +59,7 @@ def test_every_order_and_grouping_gives_each_box_once_and_in_the_same_order_for_
     names = sorted(f"Deal {number}" for number in range(9))
     for column in known.values():
         for sort in (f"{column.key},-name", f"-{column.key}") if column.order else ():
-            for group in ("", "owner"):
+            for group in ("", "owner") if sort.startswith("-") else ("",):
                 found = a_listing(session, viewer, sales, sort=sort, group=group)
                 whole = all_pages(found, 100)
                 assert sorted(whole) == names, (sort, group)

@@ -60,7 +60,7 @@ def states(session: Session, box: Box) -> dict[int, tuple[str, str]]:
     return {one.conversation_id: (one.state, one.origin) for one in found}
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", [*range(6), *(pytest.param(n, marks=pytest.mark.soak) for n in range(6, 30))])
 def test_the_union_is_there_whatever_was_in_either(
     session: Session, viewer: Viewer, mailbox: Mailbox, seed: int
 ) -> None:

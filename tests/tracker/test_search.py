@@ -160,7 +160,7 @@ class TestMail:
         assert house.found("cobalt") == ["Re 2"]
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [*range(2), *(pytest.param(n, marks=pytest.mark.soak) for n in range(2, 12))])
 @pytest.mark.parametrize("common", [False, True])
 def test_everybody_finds_all_that_they_may_read_and_nothing_else(
     house: House, seed: int, common: bool, monkeypatch: pytest.MonkeyPatch
