@@ -371,16 +371,6 @@ def is_open() -> Any:
     return is_listed() & (Stage.kind == Kind.OPEN.value) & ~put_away.correlate(Box).exists()
 
 
-def in_stage(session: Session, stage_id: int, *, limit: int, offset: int = 0) -> Sequence[Box]:
-    """A stage's boxes, the last to arrive first."""
-    query = (
-        select(Box)
-        .where(Box.stage_id == stage_id, is_listed())
-        .order_by(Box.stage_entered_at.desc(), Box.id.desc())
-    )
-    return session.scalars(query.limit(limit).offset(offset)).all()
-
-
 def counts(session: Session, pipeline_id: int) -> dict[int, int]:
     """How many boxes each stage holds."""
     query = (

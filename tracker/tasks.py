@@ -205,13 +205,6 @@ def due_for(
     return session.scalars(query.limit(limit)).all()
 
 
-def open_for(
-    session: Session, viewer: Viewer, until: date, limit: int = 50, *, after: Task | None = None
-) -> Sequence[Task]:
-    """What the viewer has to do until the end of a day, see `due_for`."""
-    return due_for(session, viewer.user_id or 0, until, limit=limit, after=after)
-
-
 def _iso(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date) else value
 

@@ -162,7 +162,7 @@ def test_a_move_that_is_not_saved_goes_back(board: Board) -> None:
 def test_a_column_loads_as_it_is_scrolled(board: Board) -> None:
     lead = board.column("Lead")
     expect(lead.locator("[data-box]")).to_have_count(25)
-    lead.locator(".more").scroll_into_view_if_needed()
+    lead.locator(".more").evaluate("more => more.scrollIntoView()")
     expect(lead.locator("[data-box]")).to_have_count(40)
     expect(lead.locator(".more")).to_have_count(0)
     assert "shown=40" in (lead.get_attribute("data-live-url") or "")

@@ -105,7 +105,7 @@ def test_by_mouse_a_stage_is_chosen_rows_are_moved_and_a_view_is_kept(
     page.get_by_role("link", name="Value").click()
     expect(page).to_have_url(re.compile("sort=-value"))
     expect(page.locator("tr[data-box]").first).to_contain_text("Deal 069")
-    page.locator("tr.more").scroll_into_view_if_needed()
+    page.locator("tr.more").evaluate("more => more.scrollIntoView()")
     expect(page.locator("tr[data-box]")).to_have_count(70)
     page.locator("summary", has_text="Save view").click()
     page.get_by_label("Keep this as a new view").fill("By value")

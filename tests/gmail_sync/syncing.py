@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from email.message import EmailMessage
@@ -14,7 +15,7 @@ from config import teams
 from gmail_sync import oauth, sync
 from gmail_sync.check import Report
 from gmail_sync.sandbox import Sandbox, SandboxMailbox
-from gmail_sync.session import Services
+from gmail_sync.session import Busy, CursorMoved, Services
 from gmail_sync.vault import Vault
 from tracker import mailboxes, people
 from tracker.conversations import Conversation, Thread
@@ -52,14 +53,21 @@ class Team:
         return people.add_user(session, team.id, address)
 
     def sync(self, mailbox: Mailbox, *, tries: int = 20) -> None:
-        """Sync as a worker would, with its patience but without its waiting."""
-        for _ in range(tries):
+        """Sync as a worker would, with its patience but without its waiting, save for another worker's turn."""
+        reason = ""
+        deadline = time.monotonic() + 20
+        while tries > 0 and time.monotonic() < deadline:
             try:
                 sync.sync_mailbox(self.services, mailbox.id)
-            except Again:
+            except Again as again:
+                reason = str(again)
+                if isinstance(again.__cause__, Busy | CursorMoved):
+                    time.sleep(0.05)
+                else:
+                    tries -= 1
                 continue
             return
-        raise AssertionError("The sync never came to an end")
+        raise AssertionError(f"The sync never came to an end: {reason}")
 
     def check(self, mailbox: Mailbox) -> Report:
         """Compare with Gmail."""

@@ -197,10 +197,12 @@ def test_what_is_due_is_listed_by_day_and_waits_with_its_box(session: Session, v
         ("bob's", SATURDAY, bob.id, box),
     ):
         tasks.create(session, viewer, title, box=where, due_on=day, assignee_id=owner, now=NOW)
-    listed = tasks.open_for(session, viewer, SATURDAY)
+    listed = tasks.due_for(session, viewer.user_id or 0, SATURDAY)
     assert [one.title for one in listed] == ["overdue", "today"]
-    assert [one.title for one in tasks.open_for(session, viewer, SATURDAY, after=listed[0])] == ["today"]
+    assert [one.title for one in tasks.due_for(session, viewer.user_id or 0, SATURDAY, after=listed[0])] == [
+        "today"
+    ]
     boxes.delete(session, viewer, box, NOW)
     assert [one.title for one in tasks.due_for(session, viewer.user_id or 0, SATURDAY)] == ["today"]
     boxes.undelete(session, viewer, box)
-    assert len(tasks.open_for(session, viewer, SATURDAY)) == 2
+    assert len(tasks.due_for(session, viewer.user_id or 0, SATURDAY)) == 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
+from flask import Blueprint, abort, redirect, render_template, request, url_for
 from sqlalchemy import select
 
 from tracker import boxes, pipelines
@@ -12,6 +12,7 @@ from tracker.web.box_page import anyhow, changed, found, page
 from tracker.web.cursor import Cursor
 from tracker.web.forms import done, or_show
 from tracker.web.frame import Page, db, now, viewer
+from tracker.web.notices import undoable
 
 bp = Blueprint("box_life", __name__)
 PAGE = 50
@@ -36,8 +37,7 @@ def delete(key: str) -> Page:
     """Delete it: it is gone from every list. The notice brings it back, and so does the list of deleted boxes."""
     box = found(key)
     boxes.delete(db(), viewer(), box, now())
-    undo = {"url": url_for("box_life.undelete", key=box.key), "fields": {}}
-    flash({"words": f"Deleted {box.name}", "undo": undo}, "done")  # type: ignore[arg-type]
+    undoable(f"Deleted {box.name}", "box_life.undelete", key=box.key)
     return redirect(url_for("board.show", key=box.pipeline.key), 303)
 
 

@@ -12,7 +12,7 @@ from datetime import date, datetime
 from functools import cached_property
 from typing import Any
 
-from flask import Response, abort, flash, render_template, request
+from flask import Response, abort, render_template, request
 from sqlalchemy import select
 from sqlalchemy.orm import joinedload, selectinload
 
@@ -27,7 +27,7 @@ from tracker.mentions import Piece
 from tracker.people import User, Viewer
 from tracker.pipelines import Stage
 from tracker.tasks import Task
-from tracker.web import cursor, field_inputs, forms, frame, mails, rows, timeline, words
+from tracker.web import cursor, field_inputs, forms, frame, mails, notices, rows, timeline, words
 from tracker.web.field_inputs import Input
 from tracker.web.frame import Page, db, viewer
 from tracker.web.timeline import Block
@@ -308,7 +308,7 @@ def changed(
     """
     if not forms_by_script():
         if undo:
-            flash({"words": told, "undo": dict(undo)}, "done")  # type: ignore[arg-type]
+            notices.told(told, undo)
             told = ""
         return forms.done(told, "box.show", anchor, key=box.key)
     db().flush()

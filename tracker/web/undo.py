@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from flask import Blueprint, abort, current_app, flash, jsonify, redirect, render_template, request, url_for
+from flask import Blueprint, abort, current_app, flash, jsonify, redirect, render_template, request
 from itsdangerous import BadData, URLSafeTimedSerializer
 
 from tracker import boxes, fields, pipelines, refiling, snoozes, tasks
@@ -21,6 +21,7 @@ from tracker.filing import FilingError
 from tracker.snoozes import Snooze
 from tracker.web.forms import Refused, or_show, text, wants_json
 from tracker.web.frame import Page, db, local_path, now, user, viewer
+from tracker.web.notices import undoable
 
 bp = Blueprint("undo", __name__)
 HOUR = 3600  # seconds
@@ -77,8 +78,10 @@ def answer(words: str, ticket: Ticket, where: str, **told: Any) -> Page:
     sealed = seal(ticket)
     if wants_json():
         return jsonify(words=words, undo=sealed, **told)
-    undo = {"url": url_for("undo.take_back"), "fields": {"ticket": sealed, "_next": where}}
-    flash({"words": words, "undo": undo} if len(sealed) <= KEPT else words, "done")  # type: ignore[arg-type]
+    if len(sealed) <= KEPT:
+        undoable(words, "undo.take_back", {"ticket": sealed, "_next": where})
+    else:
+        flash(words, "done")
     return redirect(where, 303)
 
 
