@@ -35,6 +35,8 @@ lint: $(VENV)/.dev  ## Style, types and the floors of the house
 bench: $(VENV)/.dev $(VENV)/.postgres  ## Measure syncing and the pages
 	$(BIN)/python -m bench.sync
 	$(BIN)/python -m bench.board
+	$(BIN)/python -m bench.zones
+	$(BIN)/python -m bench.send
 
 .PHONY: soak
 soak: $(VENV)/.dev $(VENV)/.postgres  ## Repeat the tests of crashes many times (slow)

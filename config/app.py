@@ -15,6 +15,8 @@ from config.rooms import Rooms
 from config.settings import Settings
 from gmail_sync import sync
 from gmail_sync import web as gmail_web
+from scheduler import meetings, web_calendar, web_reminders, web_sequences, web_time_zones
+from scheduler import web as outbox_web
 from tracker.web import pages
 from tracker.web.frame import Frame
 from webhooks import gmail_push
@@ -41,6 +43,12 @@ def create_app(settings: Settings, furnished: Rooms | None = None) -> Flask:
         found=lambda session, address, name: teams.found(session, settings.team_name, address, name),
         admins=settings.admin_addresses,
     )
+    web_calendar.init_app(app, furnished.jobs, public_url=settings.url)
+    web_sequences.init_app(app)
+    web_reminders.init_app(app)
+    meetings.init_app(app)
+    web_time_zones.init_app(app)
+    outbox_web.init_app(app, furnished.post, furnished.jobs, soon=settings.offer_soon)
     _open_doors(app, settings, furnished)
     return app
 

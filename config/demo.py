@@ -10,7 +10,7 @@ from typing import Any
 import requests
 from sqlalchemy.orm import Session
 
-from config import demo_work, teams
+from config import demo_mail, demo_work, teams
 from config.rooms import Rooms
 from gmail_sync import oauth, sync
 from gmail_sync.sandbox.demo.story import Box, Days, Money, Story, load
@@ -35,6 +35,8 @@ def seed(rooms: Rooms, sandbox_url: str) -> None:
     for rep in story.reps:
         granted = requests.get(f"{sandbox_url}/sandbox/credentials/{rep.address}", timeout=10).json()
         _connect(rooms, rep.address, granted)
+    with transaction(rooms.sessions) as session:
+        demo_mail.seed(session, rooms.gmail.now())
 
 
 def _team(session: Session, story: Story) -> dict[str, User]:

@@ -15,6 +15,7 @@ from tracker.db import Sessions, make_engine, make_sessions
 if TYPE_CHECKING:
     from gmail_sync.oauth import Google
     from gmail_sync.session import Services
+    from scheduler.post import Post
     from tracker.jobs import Jobs
 
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 class Rooms:
     """The database, the queue, and what speaks with Gmail.
 
-    The latter two are made, with their libraries, when somebody first asks for them: most commands don't.
+    All but the database are made, with their libraries, when somebody first asks for them: most commands don't.
     """
 
     settings: Settings
@@ -54,6 +55,14 @@ class Rooms:
             silence=timedelta(seconds=settings.poll_seconds),
             pubsub_topic=settings.pubsub_topic,
         )
+
+    @cached_property
+    def post(self) -> Post:
+        """What sends later."""
+        from scheduler.post import Post
+        from scheduler.whereabouts import places
+
+        return Post(self.gmail, places())
 
     def close(self) -> None:
         """Let go of every connection."""

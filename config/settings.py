@@ -100,6 +100,10 @@ class Settings(BaseSettings):
     worker_stalled_seconds: float = Field(
         30, ge=1, description="a worker silent for this long is dead, and its jobs are taken over"
     )
+    calendar_private: bool = Field(
+        False, description="a team's calendar of days off may be fetched from inside one's own network"
+    )
+    offer_soon: bool = Field(False, description="offer to send a mail in one minute, for trying out")
     sandbox_port: int = Field(8081, ge=1, le=65535, description="port of the sandbox in the demo")
 
     @computed_field  # type: ignore[prop-decorator]

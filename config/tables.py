@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gmail_sync import budget, wanted
+from scheduler import calendar, emails, reminders, sequences, snippets, team_days, zone_store
 from tracker import (
     activities,
     boxes,
@@ -29,6 +30,7 @@ from tracker.db import Base
 SLICES = (
     people, mailboxes, messages, conversations, organizations, contacts, pipelines, fields, boxes, filing, events,
     facts, totals, tasks, activities, links, views, snoozes, imports,
-    budget, wanted,
+    budget, wanted, emails, zone_store,
+    snippets, calendar, team_days, sequences, reminders,
 )  # fmt: skip
 metadata = Base.metadata

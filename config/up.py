@@ -146,6 +146,7 @@ class Up:
                 "push_audience": push,
                 "push_service_account": PUSH_ACCOUNT,
                 "poll_seconds": min(settings.poll_seconds, 20),
+                "offer_soon": True,
             }
         )
 

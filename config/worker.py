@@ -8,12 +8,17 @@ from functools import partial
 
 from config.rooms import Rooms
 from gmail_sync import sync
+from scheduler import calendar_jobs, due, looking, preparing, reminders, time_zones
 from scheduler.clock import Clock, Tick
+from scheduler.dispatch import Dispatcher
+from scheduler.post import Post
 from tracker import facts, totals
 from tracker.db import Sessions, transaction
 
 LOOK_SECONDS = 5.0  # how soon a lost wake-up is noticed
+DRAFTS_SECONDS = 2.0  # how soon a draft is made, if nobody woke us
 CHECK_SECONDS = 300.0
+RING_SECONDS = 15.0  # how late a reminder may be
 TIDY_SECONDS = 60.0  # totals are added up, and some boxes' facts looked over
 
 
@@ -23,8 +28,24 @@ def ticks(rooms: Rooms) -> list[Tick]:
     return [
         Tick("gmail_sync.wake", look, partial(sync.wake_due, rooms.jobs, rooms.gmail)),
         Tick("gmail_sync.check", CHECK_SECONDS, partial(sync.check_due, rooms.jobs, rooms.gmail)),
+        Tick("scheduler.prepare", DRAFTS_SECONDS, partial(preparing.wake_due, rooms.jobs, rooms.post)),
+        Tick("scheduler.look", TIDY_SECONDS, partial(looking.look_due, rooms.jobs, rooms.post)),
+        Tick("scheduler.arrive", look, partial(looking.arrive_all, rooms.post)),
+        Tick("scheduler.resolve", TIDY_SECONDS, partial(resolve, rooms.post)),
+        Tick(
+            "scheduler.team_days",
+            calendar_jobs.DAYS_SECONDS,
+            partial(calendar_jobs.look_at_days, rooms.jobs, rooms.post),
+        ),
+        Tick(
+            "scheduler.follow_ups",
+            calendar_jobs.FOLLOW_SECONDS,
+            partial(calendar_jobs.look_at_follow_ups, rooms.jobs, rooms.post),
+        ),
+        Tick("reminders.ring", RING_SECONDS, partial(ring, rooms.post)),
         Tick("totals.add_up", TIDY_SECONDS, partial(add_up, rooms.sessions)),
         Tick("facts.audit", TIDY_SECONDS, partial(audit, rooms.sessions, facts.Audit())),
+        Tick("time_zones.look", TIDY_SECONDS, partial(look_at_zones, rooms, time_zones.Round())),
     ]
 
 
@@ -42,6 +63,28 @@ def audit(sessions: Sessions, round_: facts.Audit) -> None:
             urgent = round_.step(session)
 
 
+def look_at_zones(rooms: Rooms, round_: time_zones.Round) -> None:
+    """Work out where contacts are whose mail came in, and some others in turn."""
+    with transaction(rooms.sessions) as session:
+        round_.step(session, rooms.gmail.now())
+
+
+def ring(post: Post) -> None:
+    """Remind people of the tasks whose time has come."""
+    rung = reminders.AT_ONCE
+    while rung == reminders.AT_ONCE:
+        with transaction(post.sessions) as session:
+            rung = reminders.ring(session, post.now())
+
+
+def resolve(post: Post) -> None:
+    """Work out anew when waiting mail is due, where it may have changed."""
+    found = due.AT_ONCE
+    while found == due.AT_ONCE:
+        with transaction(post.sessions) as session:
+            found = due.refresh(session, post.places, post.now())
+
+
 def settle_memory() -> None:
     """Keep the garbage collector from walking through all loaded code again and again.
 
@@ -57,8 +100,13 @@ def run(rooms: Rooms) -> None:
     """Work until a signal says stop; jobs under way are finished first."""
     settle_memory()
     sync.register(rooms.jobs, rooms.gmail)
+    preparing.register(rooms.jobs, rooms.post)
+    looking.register(rooms.jobs, rooms.post)
+    calendar_jobs.register(rooms.jobs, rooms.post, private=rooms.settings.calendar_private)
     clock = Clock(ticks(rooms))
     clock.start()
+    dispatcher = Dispatcher(rooms.post)
+    dispatcher.start()  # due mail needs no job: it is looked for to the second
     try:
         asyncio.run(
             rooms.jobs.work(
@@ -67,5 +115,6 @@ def run(rooms: Rooms) -> None:
             )
         )
     finally:
+        dispatcher.stop()
         clock.stop()
         rooms.close()

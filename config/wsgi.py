@@ -21,7 +21,7 @@ from urllib.parse import unquote_to_bytes
 log = logging.getLogger(__name__)
 
 SMALL = 256 * 1024  # bytes; a body up to this is kept in memory, an answer goes in one piece
-LARGEST = 8 * 1024 * 1024  # bytes; no door behind takes a larger body
+LARGEST = 30 * 1024 * 1024  # bytes; no door behind takes a larger body than a mail with its files
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]

@@ -38,6 +38,7 @@ UNITS: dict[str, int] = {
     "threads.list": 10,
     "threads.modify": 10,
     "drafts.create": 10,
+    "drafts.delete": 10,
     "drafts.update": 15,
     "messages.get": 20,
     "messages.attachments.get": 20,

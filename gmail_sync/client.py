@@ -26,7 +26,7 @@ from google.auth.transport.requests import AuthorizedSession
 from google.oauth2.credentials import Credentials
 from googleapiclient.discovery import build_from_document
 from googleapiclient.errors import BatchError, HttpError
-from googleapiclient.http import BatchHttpRequest
+from googleapiclient.http import BatchHttpRequest, MediaInMemoryUpload
 
 from gmail_sync.budget import Budget, NoBudget
 from gmail_sync.errors import (
@@ -144,6 +144,51 @@ class Gmail:
     def close(self) -> None:
         """Close the connections."""
         self._transport.close()
+
+    @property
+    def users(self) -> Any:
+        """The API's `users` resource, for rooms that make requests of their own: `read` or `once` asks them."""
+        return self._users
+
+    def read(self, method: str, request: Any) -> Any:
+        """Ask what only reads, or may safely be repeated, trying again while Gmail says *wait*."""
+        return self._read(method, request)
+
+    def once(self, method: str, request: Any) -> Any:
+        """Ask a single time, whatever comes of it.
+
+        A `Transient` (but `QuotaWait`, which comes before) does not say whether it was carried out.
+        """
+        self._budget.acquire({method: 1})
+        try:
+            with self._places:
+                return request.execute(num_retries=0)
+        except Exception as error:
+            decided = _decide(error)
+            if isinstance(decided, Transient):
+                self._budget.block(decided.retry_after)
+            raise decided from error
+
+    def headers(self, ids: Sequence[str], names: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        """Messages by id in format `metadata`, in one batch; those that Gmail does not hand out are missing."""
+        found: dict[str, Mapping[str, Any]] = {}
+
+        def keep(request_id: str, answer: Any, error: Exception | None) -> None:
+            if error is None:
+                found[request_id] = answer
+
+        batch = BatchHttpRequest(callback=keep, batch_uri=self._batch_url)
+        for id_ in ids:
+            asked = self._messages.get(userId="me", id=id_, format="metadata", metadataHeaders=list(names))
+            batch.add(_bare(asked), request_id=id_)
+        if ids:
+            self._call({"messages.get": len(ids)}, lambda: batch.execute(http=self._transport))
+        return found
+
+    @staticmethod
+    def upload(raw: bytes) -> Any:
+        """A message as it is uploaded: `raw` inside JSON is only for small ones."""
+        return MediaInMemoryUpload(raw, mimetype="message/rfc822", resumable=False)
 
     @contextmanager
     def patience(self, seconds: float) -> Iterator[None]:

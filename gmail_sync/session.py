@@ -61,6 +61,16 @@ class Services:
         with self._alone(mailbox_id), self._unlocked(mailbox_id) as sync:
             yield sync
 
+    def door(self, mailbox: Mailbox, budget: Budget | NoBudget) -> Gmail:
+        """A mailbox's door to Gmail, to be closed by whoever opens it. Raises `AuthRevoked`."""
+        if mailbox.credentials is None:
+            raise AuthRevoked("There are no credentials for this mailbox")
+        try:
+            credentials = oauth.credentials(self.vault.open(mailbox.credentials))
+        except VaultError as error:
+            raise AuthRevoked(str(error)) from error
+        return Gmail(credentials, self.google.api_url, budget)
+
     @contextmanager
     def _alone(self, mailbox_id: int) -> Iterator[None]:
         # Held by an idle connection, not by a transaction: PostgreSQL lets go of it when the worker dies.
@@ -77,13 +87,7 @@ class Services:
     def _unlocked(self, mailbox_id: int) -> Iterator[Sync]:
         with transaction(self.sessions) as session:
             mailbox = session.get_one(Mailbox, mailbox_id)
-        if mailbox.credentials is None:
-            raise AuthRevoked("There are no credentials for this mailbox")
-        try:
-            credentials = oauth.credentials(self.vault.open(mailbox.credentials))
-        except VaultError as error:
-            raise AuthRevoked(str(error)) from error
-        gmail = Gmail(credentials, self.google.api_url, self.budget(mailbox))
+        gmail = self.door(mailbox, self.budget(mailbox))
         try:
             yield Sync(self, mailbox, gmail)
         finally:

@@ -5,7 +5,7 @@ The one that goes is deleted; its key leads to what it became (`merged_into`), b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from sqlalchemy import delete, select, text, update
@@ -21,6 +21,9 @@ from tracker.organizations import Organization, OrganizationDomain, Organization
 from tracker.people import Viewer
 
 CONTACT_MERGED, ORGANIZATION_MERGED = "contact.merged", "organization.merged"
+#: Called with (session, the contact that stays, the one that goes, now), the two by their ids, so that what higher
+#: rooms keep of a contact follows.
+on_merge: list[Callable[[Session, int, int, datetime], None]] = []
 LOOKED_AT = 20  #: boxes that older mail is looked for at once; later mail finds all of them
 
 _MOVE_BOXES = text(
@@ -68,6 +71,8 @@ def merge_contacts(
     _rename(session, FieldType.CONTACT, kept.team_id, gone.key, kept.key)
     keys = {"team": kept.team_id, "kept": kept.key, "gone": gone.key}
     session.execute(_RENAME_IN_ACTIVITIES, keys)
+    for follow in on_merge:
+        follow(session, kept.id, gone.id, now)
     data = {"contact": kept.key, "name": kept.name, "merged": gone.key, "merged_name": gone.name}
     _record(session, viewer, CONTACT_MERGED, data)
     session.expunge(gone)

@@ -15,6 +15,7 @@ from config.cli.lazy import LazyGroup
     lazy={
         "db": ("config.cli.db:db", "The database."),
         "mailbox": ("config.cli.mailbox:mailbox", "Connected Gmail accounts."),
+        "outbox": ("config.cli.outbox:outbox", "Mail that waits for its time."),
         "sandbox": ("config.cli.sandbox:sandbox", "A local Gmail for trying and testing."),
         "serve": ("config.cli.server:serve", "Run the web server."),
         "status": ("config.cli.status:status", "How everything is."),

@@ -68,6 +68,12 @@ PAGES = {
         "/organizations",
         "/organizations/{organization}",
     ],
+    "mail to go": [
+        "/compose?box={box}",
+        "/outbox",
+        "/outbox/drafts",
+        "/templates",
+    ],
 }
 LOOKS: dict[str, dict[str, Any]] = {
     "light": {"color_scheme": "light", "viewport": {"width": 1400, "height": 900}},

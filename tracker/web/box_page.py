@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from flask import Response, abort, render_template, request
+from markupsafe import Markup
 from sqlalchemy import select
 from sqlalchemy.orm import joinedload, selectinload
 
@@ -268,7 +269,7 @@ def render(shown: Shown, *names: str, oob: bool = False) -> str:
 def panels(shown: Shown) -> list[tuple[str, str]]:
     """The panels of other rooms."""
     made = [(panel.title, panel.render(shown.viewer, shown.box)) for panel in frame.frame().box_panels]
-    return [(title, html) for title, html in made if html is not None]
+    return [(title, Markup(html)) for title, html in made if html is not None]  # noqa: S704 - a room's own
 
 
 def page(key: str, **_: str) -> str:

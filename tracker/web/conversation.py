@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from flask import Blueprint, abort, flash, redirect, render_template, request
+from markupsafe import Markup
 
 from tracker import autobox, filing, people
 from tracker.conversations import Conversation
 from tracker.db import lock_team
 from tracker.filing import SUGGESTED, Filing, FilingError
-from tracker.web import cursor, mails, rows, words
+from tracker.web import cursor, frame, mails, rows, words
 from tracker.web.forms import done, or_show, text
 from tracker.web.frame import Page, db, local_path, now, viewer
 
@@ -29,8 +30,15 @@ def page(key: str, **_: str) -> str:
     names = {user.id: user.name for user in people.of_team(db(), viewer().team_id)}
     reasons = {decision.id: words.why(decision, names) for decision in row.filed}
     return render_template(
-        "conversation.html", conversation=conversation, row=row, mails=found_mails, more=more, reasons=reasons
-    )
+        "conversation.html", conversation=conversation, row=row, mails=found_mails, more=more, reasons=reasons,
+        panels=_panels(conversation),
+    )  # fmt: skip
+
+
+def _panels(conversation: Conversation) -> list[tuple[str, str]]:
+    """The panels of other rooms."""
+    made = [(one.title, one.render(viewer(), conversation)) for one in frame.frame().conversation_panels]
+    return [(title, Markup(html)) for title, html in made if html is not None]  # noqa: S704 - a room's own
 
 
 @bp.get("/c/<key>")

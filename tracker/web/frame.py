@@ -18,6 +18,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from tracker import mailboxes, people, pipelines
 from tracker.boxes import Box
+from tracker.conversations import Conversation
 from tracker.db import Sessions, utc_now
 from tracker.people import User, Viewer
 from tracker.pipelines import Pipeline, Template
@@ -50,6 +51,15 @@ class BoxPanel:
     order: int = 50
 
 
+@dataclass(frozen=True, slots=True)
+class ConversationPanel:
+    """A panel that another room adds to a conversation's page, as `BoxPanel` to a box's."""
+
+    title: str
+    render: Callable[[Viewer, Conversation], str | None]
+    order: int = 50
+
+
 @dataclass(slots=True)
 class Frame:
     """What the pages are handed, and what rooms registered."""
@@ -60,10 +70,13 @@ class Frame:
     silence: timedelta = timedelta(seconds=60)  #: see `mailboxes.health`
     nav: list[NavItem] = field(default_factory=list)
     box_panels: list[BoxPanel] = field(default_factory=list)
+    conversation_panels: list[ConversationPanel] = field(default_factory=list)
     form_targets: list[str] = field(default_factory=list)  #: origins that a form may lead to
     sign_in_endpoint: str | None = None
     sign_out_endpoint: str | None = None  #: takes a POST
     connect_endpoint: str | None = None  #: takes a POST and connects a mailbox
+    compose_endpoint: str | None = None  #: writes a mail: `box=`, or `contact=`, their keys
+    reply_endpoint: str | None = None  #: answers one: `reply=`, a message's key, and `all=1`
 
 
 def of(app: Flask) -> Frame:
@@ -88,6 +101,13 @@ def register_nav(app: Flask, item: NavItem) -> None:
 def register_box_panel(app: Flask, panel: BoxPanel) -> None:
     """Add a panel to the box page."""
     panels = of(app).box_panels
+    panels.append(panel)
+    panels.sort(key=lambda entry: entry.order)
+
+
+def register_conversation_panel(app: Flask, panel: ConversationPanel) -> None:
+    """Add a panel to the page of a conversation."""
+    panels = of(app).conversation_panels
     panels.append(panel)
     panels.sort(key=lambda entry: entry.order)
 

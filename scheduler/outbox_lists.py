@@ -1,0 +1,90 @@
+"""What waits, goes and went, as pages list it: within the viewer's rights, a page at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select, tuple_
+from sqlalchemy.orm import Session
+
+from scheduler import letters
+from scheduler.emails import ScheduledEmail, When, Zone
+from scheduler.letters import Letter
+from scheduler.local_time import LateRule
+from scheduler.states import OPEN, State
+from tracker.people import Viewer
+
+
+def by_key(session: Session, viewer: Viewer, key: str) -> ScheduledEmail | None:
+    """The team's scheduled email with this key, if the viewer may see it (`visible`)."""
+    return session.scalar(select(ScheduledEmail).where(ScheduledEmail.key == key, visible(viewer)))
+
+
+def visible(viewer: Viewer) -> Any:
+    """SQL: what the viewer may see: one's own, and what is queued on a box of the team."""
+    mine = ScheduledEmail.team_id == viewer.team_id
+    if viewer.is_system:
+        return mine
+    return mine & ((ScheduledEmail.user_id == viewer.user_id) | ScheduledEmail.box_id.is_not(None))
+
+
+def listed(
+    session: Session, viewer: Viewer, states: Iterable[State], *, after: tuple[datetime, int] | None = None,
+    newest_first: bool = False, everybody: bool = False, limit: int = 50,
+) -> Sequence[ScheduledEmail]:  # fmt: skip
+    """A page of the viewer's (or everybody's visible) mail by `due_at` and id, from behind `after`."""
+    place = tuple_(ScheduledEmail.due_at, ScheduledEmail.id)
+    query = select(ScheduledEmail).where(visible(viewer), ScheduledEmail.state.in_([*states]))
+    if not everybody and not viewer.is_system:
+        query = query.where(ScheduledEmail.user_id == viewer.user_id)
+    if after is not None:
+        query = query.where(place < after if newest_first else place > after)
+    columns = (ScheduledEmail.due_at, ScheduledEmail.id)
+    query = query.order_by(*((column.desc() for column in columns) if newest_first else columns))
+    return session.scalars(query.limit(limit)).all()
+
+
+def counts(session: Session, viewer: Viewer) -> dict[State, int]:
+    """How many of the viewer's own mails are in each state that waits for something."""
+    query = select(ScheduledEmail.state, func.count()).where(
+        ScheduledEmail.user_id == viewer.user_id, ScheduledEmail.state.in_([*OPEN, State.FAILED, State.UNCERTAIN])
+    )
+    return {State(state): count for state, count in session.execute(query.group_by(ScheduledEmail.state))}
+
+
+def of_box(session: Session, viewer: Viewer, box_id: int, *, limit: int = 50) -> Sequence[ScheduledEmail]:
+    """What waits on a box, or needs a decision, the next first."""
+    return _of(session, viewer, ScheduledEmail.box_id == box_id, limit)
+
+
+def of_contact(session: Session, viewer: Viewer, contact_id: int, *, limit: int = 50) -> Sequence[ScheduledEmail]:
+    """What waits for a contact, the next first."""
+    return _of(session, viewer, ScheduledEmail.contact_id == contact_id, limit)
+
+
+def of_conversation(
+    session: Session, viewer: Viewer, conversation_id: int, *, limit: int = 50
+) -> Sequence[ScheduledEmail]:
+    """What waits on a conversation, the next first."""
+    return _of(session, viewer, ScheduledEmail.conversation_id == conversation_id, limit)
+
+
+def _of(session: Session, viewer: Viewer, what: Any, limit: int) -> Sequence[ScheduledEmail]:
+    states = [*OPEN, State.FAILED, State.UNCERTAIN]
+    query = select(ScheduledEmail).where(visible(viewer), what, ScheduledEmail.state.in_(states))
+    return session.scalars(query.order_by(ScheduledEmail.due_at, ScheduledEmail.id).limit(limit)).all()
+
+
+def letter_of(email: ScheduledEmail) -> Letter | None:
+    """What a mail says, for editing; None for a draft that was written in Gmail (read it there)."""
+    return letters.read(email.raw) if email.raw is not None else None
+
+
+def when_of(email: ScheduledEmail) -> When:
+    """When a mail is meant to go."""
+    return When(
+        email.wall_time, email.zone, Zone(email.zone_rule), email.working_days, LateRule(email.late_rule),
+        email.country,
+    )  # fmt: skip

@@ -1,0 +1,306 @@
+"""Preparing: Gmail's drafts made, changed and deleted as the outbox wishes, so that at nine only sending remains.
+
+One mailbox at a time by one worker. A creation that was not answered is looked for by its key before another is
+made; everything else is by the draft's id and may be repeated.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, TypeVar
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session, undefer
+
+from gmail_sync import drafts
+from gmail_sync.client import Gmail
+from gmail_sync.drafts import Draft
+from gmail_sync.errors import NeedsAttention, NotFound, Permanent, Transient
+from scheduler import letters, locks, outbox
+from scheduler.letters import Letter
+from scheduler.outbox import DELETED_IN_GMAIL, Found, ScheduledEmail
+from scheduler.post import Post
+from scheduler.states import State
+from tracker.db import transaction
+from tracker.jobs import Again, Jobs
+from tracker.mailboxes import Mailbox
+from tracker.mailboxes import State as Connection
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+JOB = "scheduler.prepare"
+REFUSED_FOR = timedelta(minutes=5)
+REMEDY = "Look at its recipients, its size and its text, then queue it again"
+PAGE = 25  # drafts shown on a page
+
+
+def lock(mailbox_id: int) -> str:
+    """The lock that jobs on a mailbox's drafts share."""
+    return f"drafts:{mailbox_id}"
+
+
+def register(jobs: Jobs, post: Post) -> None:
+    """Tell the worker what our job does."""
+    jobs.register(JOB, partial(prepare_mailbox, post), lock)
+
+
+def wake(jobs: Jobs, mailbox_id: int) -> bool:
+    """Queue the job; the wishes themselves are rows."""
+    return jobs.defer(JOB, lock=lock(mailbox_id), mailbox_id=mailbox_id)
+
+
+def wake_due(jobs: Jobs, post: Post) -> None:
+    """A tick: queue a job for each mailbox whose drafts are not as they should be."""
+    with transaction(post.sessions) as session:
+        due = waiting(session, post.now())
+    for mailbox_id in due:
+        wake(jobs, mailbox_id)
+
+
+def waiting(session: Session, now: datetime) -> list[int]:
+    """Mailboxes in which a draft is to be made, changed or deleted."""
+    query = (
+        select(ScheduledEmail.mailbox_id)
+        .join(Mailbox, Mailbox.id == ScheduledEmail.mailbox_id)
+        .where(ScheduledEmail.behind, ScheduledEmail.try_at <= now, Mailbox.state == Connection.CONNECTED.value)
+        .distinct()
+    )
+    return list(session.scalars(query))
+
+
+def prepare_mailbox(post: Post, mailbox_id: int) -> None:
+    """Do what is wished of one mailbox's drafts. Raises `Again` when Gmail asks to wait."""
+    mailbox = post.connected(mailbox_id)
+    if mailbox is None:
+        return
+    try:
+        with locks.alone(post.engine, locks.DRAFTS, mailbox_id):
+            _prepare_all(post, mailbox)
+    except locks.Busy as error:
+        raise Again(2, "another worker is on these drafts") from error
+    except NeedsAttention as error:
+        post.ask_for_attention(mailbox, str(error))
+    except Transient as error:
+        raise Again(error.retry_after, str(error)) from error
+
+
+def _prepare_all(post: Post, mailbox: Mailbox) -> None:
+    gmail = post.door(mailbox)
+    try:
+        while (wish := _next(post, mailbox)) is not None:
+            _Preparing(post, gmail, wish).run()
+    finally:
+        gmail.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A row as it was when its draft was looked after."""
+
+    email: ScheduledEmail
+    raw: bytes | None
+    tried_at: datetime | None  #: when Gmail had been asked to make a draft before this attempt
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there should be a draft."""
+        return self.email.state in (State.PREPARING, State.HELD)
+
+
+def _next(post: Post, mailbox: Mailbox) -> Wish | None:
+    """What is due first; that Gmail is about to be asked is committed before it is."""
+    now = post.now()
+    with transaction(post.sessions) as session:
+        query = (
+            select(ScheduledEmail)
+            .where(ScheduledEmail.mailbox_id == mailbox.id, ScheduledEmail.behind, ScheduledEmail.try_at <= now)
+            .order_by(ScheduledEmail.next_at, ScheduledEmail.id)
+            .limit(1)
+            .options(undefer(ScheduledEmail.raw))
+            .with_for_update()
+        )
+        email = session.scalar(query)
+        if email is None:
+            return None
+        tried = email.draft_tried_at
+        if email.draft_id is None and tried is None and email.raw is not None:
+            email.draft_tried_at = now
+            session.flush()
+        session.expunge(email)
+    return Wish(email, email.raw, tried)
+
+
+@dataclass(slots=True)
+class _Preparing:
+    """One draft being made as it should be."""
+
+    post: Post
+    gmail: Gmail
+    wish: Wish
+
+    def run(self) -> None:
+        try:
+            if self.wish.is_open:
+                self._settle(self._made())
+            else:
+                self._discard()
+        except (NeedsAttention, Transient):
+            raise
+        except NotFound:
+            self._gone()
+        except Permanent as error:
+            self._refused(str(error))
+
+    def _made(self) -> Draft:
+        email, raw = self.wish.email, self.wish.raw
+        draft_id = email.draft_id
+        if raw is None:  # written in Gmail: all that matters is that it is there
+            return _there(drafts.standing(self.gmail, draft_id or ""))
+        if draft_id is None and self.wish.tried_at is not None:
+            found = drafts.with_key(self.gmail, email.key, self.wish.tried_at)
+            draft_id = found.id if found else None
+        if draft_id is not None:
+            return drafts.update(self.gmail, draft_id, raw, email.key, email.draft_thread_id)
+        try:
+            return drafts.create(self.gmail, raw, email.key, email.reply_thread_id)
+        except NotFound:  # the thread was deleted; the mail still says what it answers
+            return drafts.create(self.gmail, raw, email.key)
+
+    def _settle(self, draft: Draft) -> None:
+        """The draft is known whatever became of the row; whether it is as wished depends on that."""
+        email, now = self.wish.email, self.post.now()
+        known = {"draft_id": draft.id, "draft_message_id": draft.message_id, "draft_thread_id": draft.thread_id}
+        with transaction(self.post.sessions) as session:
+            to = State.HELD if email.state == State.HELD else State.QUEUED
+            done = same(session, email, state=to.value, behind=False, prepared_at=now, **known)
+            if not done:  # changed or cancelled meanwhile: it is still behind, and comes again
+                _whatever(session, email, **known)
+
+    def _discard(self) -> None:
+        email = self.wish.email
+        draft_id = email.draft_id
+        if draft_id is None and self.wish.tried_at is not None:
+            found = drafts.with_key(self.gmail, email.key, self.wish.tried_at)
+            draft_id = found.id if found else None
+        if draft_id is not None:
+            drafts.delete(self.gmail, draft_id)
+        gone = {"draft_id": None, "draft_message_id": None, "draft_thread_id": None, "draft_tried_at": None}
+        with transaction(self.post.sessions) as session:
+            if not same(session, email, behind=False, **gone):
+                _whatever(session, email, **gone)  # restored meanwhile: another is made
+
+    def _gone(self) -> None:
+        """The draft is not there any more: its sender deleted it in Gmail, or sent it there."""
+        email = self.wish.email
+        sent = drafts.find_sent(self.gmail, trace_of(email)) if email.draft_thread_id else None
+        with transaction(self.post.sessions) as session:
+            settle_gone(session, session.merge(email, load=False), sent, self.post.now())
+
+    def _refused(self, words: str) -> None:
+        email = self.wish.email
+        with transaction(self.post.sessions) as session:
+            if not self.wish.is_open:  # a draft that can't be deleted harms nobody
+                _whatever(session, email, behind=False)
+            elif same(session, email, state=State.FAILED.value, behind=False, reason=words, remedy=REMEDY):
+                outbox.record(session, email, "email.failed", why=words)
+
+
+def _there(draft: Draft | None) -> Draft:
+    if draft is None:
+        raise NotFound("There is no such draft any more")
+    return draft
+
+
+def same(session: Session, email: ScheduledEmail, **columns: Any) -> bool:
+    """Change the row if it is as it was read: one conditional UPDATE that touches one row."""
+    changed = session.execute(
+        update(ScheduledEmail)
+        .where(
+            ScheduledEmail.id == email.id,
+            ScheduledEmail.version == email.version,
+            ScheduledEmail.state == email.state,
+        )
+        .values(version=ScheduledEmail.version + 1, **columns)
+        .returning(ScheduledEmail.id)
+        .execution_options(synchronize_session=False)
+    )
+    return changed.scalar_one_or_none() is not None
+
+
+def _whatever(session: Session, email: ScheduledEmail, **columns: Any) -> None:
+    """Note what is known of the draft, whoever changed the row meanwhile."""
+    session.execute(
+        update(ScheduledEmail)
+        .where(ScheduledEmail.id == email.id)
+        .values(**columns)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def trace_of(email: ScheduledEmail) -> drafts.Trace:
+    """What is known of a mail that may have been sent."""
+    since = (email.prepared_at or email.created_at) - timedelta(minutes=1)  # clocks differ
+    return drafts.Trace(
+        email.key, email.draft_thread_id or "", email.subject, frozenset(email.recipients), since,
+        own_thread=not email.is_reply and email.reply_thread_id is None,
+    )  # fmt: skip
+
+
+def settle_gone(session: Session, email: ScheduledEmail, sent: drafts.Headers | None, now: datetime) -> None:
+    """A waiting mail's draft is gone: it went by its sender's own hand, or it is cancelled."""
+    if sent is not None:
+        columns = {"sent_gmail_id": sent.id, "sent_thread_id": sent.thread_id, "sent_at": sent.at}
+        told = {"rfc822_message_id": sent.rfc822_message_id, "reason": "you sent it yourself in Gmail"}
+        if outbox.move(session, email, State.SENT, behind=False, **columns, **told):
+            outbox.record(session, email, "email.sent", why=told["reason"])
+        return
+    remedy = None if email.origin == "gmail" else "Queue it again if that was a mistake"
+    columns = {"behind": False, "draft_id": None, "draft_tried_at": None}
+    if outbox.move(session, email, State.CANCELLED, reason=DELETED_IN_GMAIL, remedy=remedy, **columns):
+        outbox.record(session, email, "email.cancelled", why=DELETED_IN_GMAIL)
+
+
+# -- drafts that lie in Gmail, for the pages
+
+
+def drafts_in_gmail(post: Post, mailbox_id: int, page_token: str = "") -> tuple[list[Found], str | None]:
+    """A page of the drafts in a mailbox, newest first, and where it goes on. Asks Gmail: hold no session.
+
+    Raises `GmailError`.
+    """
+
+    def ask(gmail: Gmail) -> tuple[list[Found], str | None]:
+        listed, token = drafts.page(gmail, page_token or None, limit=PAGE)
+        known = drafts.headers(gmail, [draft.message_id for draft in listed])
+        return [found(one, known[one.message_id]) for one in listed if one.message_id in known], token
+
+    return _ask(post, mailbox_id, ask)
+
+
+def draft_letter(post: Post, mailbox_id: int, draft_id: str) -> Letter:
+    """What a draft in Gmail says, for editing. Asks Gmail: hold no session. Raises `GmailError`."""
+    return letters.read(_ask(post, mailbox_id, lambda gmail: drafts.read(gmail, draft_id)))
+
+
+def found(draft: Draft, headers: drafts.Headers) -> Found:
+    """A draft as the outbox takes it."""
+    return Found(
+        draft.id, draft.message_id, draft.thread_id, headers.subject, headers.to, headers.recipients,
+        headers.snippet,
+    )  # fmt: skip
+
+
+def _ask(post: Post, mailbox_id: int, ask: Callable[[Gmail], T]) -> T:
+    mailbox = post.connected(mailbox_id)
+    if mailbox is None:
+        raise NeedsAttention("This mailbox is not connected; connect it again")
+    gmail = post.door(mailbox)
+    try:
+        return ask(gmail)
+    finally:
+        gmail.close()

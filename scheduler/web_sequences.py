@@ -1,0 +1,241 @@
+"""Follow-ups on the pages: what the compose form asks for, the panel on the box, pausing, going on, ending."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from flask import Blueprint, Flask, abort, render_template
+from sqlalchemy.orm import Session
+
+from scheduler import outbox, rich_text, sequences, snippets
+from scheduler.local_time import in_words
+from scheduler.outbox import OutboxError, ScheduledEmail
+from scheduler.sequences import (
+    LIVE,
+    MOST_STEPS,
+    RunState,
+    SequenceError,
+    SequenceRun,
+    SequenceStep,
+    Step,
+    StepState,
+)
+from tracker import due
+from tracker.boxes import Box
+from tracker.people import Role, Viewer
+from tracker.web import box_page, errors, forms, frame, words
+from tracker.web.forms import Refused, done, or_show, text
+from tracker.web.frame import BoxPanel, Page, db, now, user, viewer
+
+bp = Blueprint("sequences", __name__, template_folder="templates")
+
+WORDS = {
+    "sequence.started": "set {steps} follow-ups for “{subject}” if no answer comes",
+    "sequence.queued": "queued follow-up {step} of “{subject}”",
+    "sequence.paused": "paused the follow-ups of “{subject}”",
+    "sequence.resumed": "let the follow-ups of “{subject}” go on",
+    "sequence.stopped": "ended the follow-ups of “{subject}”",
+    "sequence.done": "sent the last follow-up of “{subject}”; no answer came",
+}
+STATES = {
+    RunState.WAITING: ("Begins when the mail has gone", ""),
+    RunState.RUNNING: ("If no answer comes", "news"),
+    RunState.PAUSED: ("Paused", "warn"),
+    RunState.DONE: ("All sent, no answer", ""),
+    RunState.STOPPED: ("Ended", ""),
+}
+
+
+# -- what the compose form asks for
+
+
+def asked(session: Session, who: Viewer, form: Mapping[str, str]) -> list[Step]:
+    """The follow-ups that a form asks for: `follow_days-1` … with `follow_template-1` or `follow_text-1` …
+
+    Rows without days are left out; so none may be asked for. Raises `SequenceError`.
+    """
+    found = []
+    for number in range(1, MOST_STEPS + 1):
+        days = form.get(f"follow_days-{number}", "").strip()
+        if not days:
+            continue
+        if not days.isdecimal() or len(days) > 3:
+            raise SequenceError(f"Follow-up {number}: expected a number of days")
+        written = form.get(f"follow_text-{number}", "").strip()
+        template = snippets.by_key(session, who, form.get(f"follow_template-{number}", "")[:100])
+        if not written and template is None:
+            raise SequenceError(f"Follow-up {number} says nothing; choose a template, or write a text")
+        html = rich_text.from_plain(written) if written or template is None else template.html
+        found.append(Step(int(days), html))
+    return sequences.checked(session, who.team_id, found) if found else []
+
+
+# -- the panel
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A run as the panel tells it."""
+
+    run: SequenceRun
+    may_change: bool
+
+    @property
+    def state(self) -> tuple[str, str]:
+        """In words, and the kind of its badge."""
+        return STATES[RunState(self.run.state)]
+
+    @property
+    def live(self) -> bool:
+        """Whether anything may still go out."""
+        return self.run.state in LIVE
+
+    @property
+    def lines(self) -> list[tuple[int, str]]:
+        """Each step with when it goes, or went."""
+        return [(step.position, self._told(step)) for step in self.run.steps]
+
+    def _told(self, step: SequenceStep) -> str:
+        after = f"{step.days} day{'' if step.days == 1 else 's'} after the mail before it"
+        if step.state == StepState.SENT:
+            return f"sent {_wall(step.sent_at)}" if step.sent_at else "sent"
+        if not self.live:
+            return "not sent"
+        if step.due_at is not None and self.run.state == RunState.RUNNING:
+            return f"{'goes' if step.state == StepState.QUEUED else 'would go'} {_wall(step.due_at)}"
+        return after
+
+
+def _wall(at: datetime) -> str:
+    zone = due.zone(user().time_zone)
+    own = zone if isinstance(zone, ZoneInfo) else ZoneInfo("UTC")
+    return in_words(at, own, "", own, now())
+
+
+def panel(who: Viewer, box: Box) -> str | None:
+    """The box's follow-ups, and its queued mail that has none; None if there is neither."""
+    runs = sequences.of_box(db(), who, box.id)
+    followed = {run.email_id for run in runs if run.state in LIVE}
+    queued = [one for one in outbox.of_box(db(), who, box.id, limit=5) if one.sequence_run_id is None]
+    open_mail = [one for one in queued if one.id not in followed and one.user_id == who.user_id]
+    if not runs and not open_mail:
+        return None
+    shown = [Shown(run, who.role == Role.ADMIN or who.user_id == run.user_id) for run in runs]
+    templates = snippets.of_team(db(), who) if open_mail else []
+    return render_template("scheduler/_sequences.html", runs=shown, emails=open_mail, templates=templates)
+
+
+# -- what is done there
+
+
+def _run(key: str) -> SequenceRun:
+    found = sequences.by_key(db(), viewer(), key[:100].replace("\x00", ""))
+    return found if found is not None else abort(404)
+
+
+def _back(run: SequenceRun, told: str) -> Page:
+    box = db().get(Box, run.box_id) if run.box_id else None
+    return done(told, "box.show", "follow-ups", key=box.key) if box else done(told, "followups.show")
+
+
+def _email(key: str) -> ScheduledEmail:
+    found = outbox.by_key(db(), viewer(), key[:100].replace("\x00", ""))
+    return found if found is not None else abort(404)
+
+
+def _on_box(box_id: int | None) -> Page:
+    """The box's page, with the refusal where it belongs and what was typed."""
+    box = db().get(Box, box_id) if box_id else None
+    return box_page.page(box.key) if box is not None else errors.show(409, forms.refusal_at("follow"))[0]
+
+
+def _refused(key: str) -> Page:
+    return _on_box(_run(key).box_id)
+
+
+def _refused_start(key: str) -> Page:
+    return _on_box(_email(key).box_id)
+
+
+def _change(key: str, to: str) -> Page:
+    run = _run(key)
+    try:
+        if to == "pause":
+            sequences.pause(db(), viewer(), run)
+        elif to == "resume":
+            sequences.resume(db(), viewer(), run, now=now())
+        else:
+            sequences.stop(db(), viewer(), run, now=now())
+    except PermissionError:
+        abort(403)
+    except (SequenceError, OutboxError) as error:
+        raise Refused({"follow": str(error)}, 409) from None
+    told = {"pause": "The follow-ups are paused", "resume": "The follow-ups go on"}
+    return _back(run, told.get(to, "The follow-ups are ended"))
+
+
+@bp.post("/sequences/<key>/pause")
+@or_show(_refused)
+def pause(key: str) -> Page:
+    """Queue nothing more for now."""
+    return _change(key, "pause")
+
+
+@bp.post("/sequences/<key>/resume")
+@or_show(_refused)
+def resume(key: str) -> Page:
+    """Go on."""
+    return _change(key, "resume")
+
+
+@bp.post("/sequences/<key>/stop")
+@or_show(_refused)
+def stop(key: str) -> Page:
+    """End them."""
+    return _change(key, "stop")
+
+
+@bp.post("/sequences/<key>/unsubscribe")
+@or_show(_refused)
+def unsubscribe(key: str) -> Page:
+    """Its recipients are followed up by nobody any more."""
+    run = _run(key)
+    try:
+        sequences.may_change(viewer(), run)
+        for address in run.recipients:
+            sequences.unsubscribe(db(), viewer(), address, "they asked for it", now=now())
+    except PermissionError:
+        abort(403)
+    except (SequenceError, OutboxError) as error:
+        raise Refused({"follow": str(error)}, 409) from None
+    return _back(run, "Nobody follows up with them any more")
+
+
+@bp.post("/sequences/for/<key>")
+@or_show(_refused_start)
+def start(key: str) -> Page:
+    """Follow up a queued mail."""
+    email = _email(key)
+    if email.user_id != viewer().user_id:
+        abort(403)
+    try:
+        form = {name: text(name, 10_000) for n in range(1, MOST_STEPS + 1) for name in _names(n)}
+        run = sequences.start(db(), viewer(), email, asked(db(), viewer(), form), now=now())
+    except SequenceError as error:
+        raise Refused({f"follow-{email.key}": str(error)}) from None
+    return _back(run, "If no answer comes, it is followed up")
+
+
+def _names(number: int) -> Sequence[str]:
+    return [f"follow_{name}-{number}" for name in ("days", "template", "text")]
+
+
+def init_app(app: Flask) -> None:
+    """Add the panel and its actions to an application that has the frame."""
+    app.register_blueprint(bp)
+    frame.register_box_panel(app, BoxPanel("Follow-ups by mail", panel, order=20))
+    for kind, told in WORDS.items():
+        words.register(kind, told)
