@@ -14,7 +14,7 @@ from werkzeug.test import TestResponse
 
 from tests.tracker.domain import NOW, a_box, pipeline
 from tests.tracker.web.conftest import Team
-from tests.tracker.web.factories_web import ALICE, a_mail, browser_of, counted
+from tests.tracker.web.factories_web import ALICE, a_mail, browser_of, counted, some_mail
 from tracker import boxes, conversations, filing
 from tracker.boxes import Box
 from tracker.filing import Filing
@@ -56,8 +56,8 @@ def test_without_a_mailbox_says_what_to_do(app: Flask, team: Team) -> None:
 
 
 def test_goes_through_page_by_page_and_misses_none(browser: FlaskClient, team: Team, write: Session) -> None:
-    for number in range(120):
-        a_mail(write, team.mailbox, f"Mail {number:03}.", at=NOW if number % 3 else None)
+    mails = ({"subject": f"Mail {number:03}.", "at": NOW if number % 3 else None} for number in range(120))
+    some_mail(write, team.mailbox, mails)
     write.commit()
     address, seen = "/inbox", []
     while address:
@@ -80,8 +80,8 @@ def test_takes_as_many_queries_for_50_rows_as_for_5(
     write.commit()
     with counted(used) as few:
         assert browser.get("/inbox?show=all").text.count('<li class="row"') == 5
-    for number in range(5, 50):
-        a_mail(write, team.mailbox, f"Mail {number}", sender=f"p{number}@firm.test")
+    mails = ({"subject": f"Mail {number}", "sender": f"p{number}@firm.test"} for number in range(5, 50))
+    some_mail(write, team.mailbox, mails)
     write.commit()
     with counted(used) as many:
         assert browser.get("/inbox?show=all").text.count('<li class="row"') == 50

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from tests.tracker.domain import a_box
 from tests.tracker.web.conftest import Team
-from tests.tracker.web.factories_web import a_mail, browser_of, counted
+from tests.tracker.web.factories_web import a_mail, browser_of, counted, some_mail
 from tracker.web import search as page
 
 
@@ -57,8 +57,8 @@ def test_nobody_finds_what_is_not_theirs(app: Flask, team: Team, write: Session)
 
 
 def test_all_mail_page_by_page(browser: FlaskClient, team: Team, write: Session) -> None:
-    for number in range(70):
-        a_mail(write, team.mailbox, f"Offer {number:02}.", text="zirconium")
+    mails = ({"subject": f"Offer {number:02}.", "text": "zirconium"} for number in range(70))
+    some_mail(write, team.mailbox, mails)
     write.commit()
     first = browser.get("/search?q=zirconium").text
     address, seen = "/search?only=mail&q=zirconium", []
