@@ -55,6 +55,7 @@ def test_the_palette_jumps_by_keyboard(page: Page, team: Filled) -> None:
     expect(page.locator(".palette [aria-selected=true]")).to_contain_text("Acme: two cold rooms")
     page.keyboard.press("Enter")
     expect(page).to_have_url(f"/b/{team.box}")
+    page.wait_for_load_state()  # until then nobody listens to keys
     page.keyboard.press("/")
     box = page.get_by_role("combobox", name="Search or jump to")
     expect(box).to_be_focused()
