@@ -14,9 +14,10 @@ from tracker.boxes import Box
 from tracker.followups import MOST, Item, Part, Place, Scope
 from tracker.pipelines import Stage
 from tracker.snoozes import FOREVER, SnoozeError
+from tracker.tasks import TaskError
 from tracker.web import undo
 from tracker.web.filters import count
-from tracker.web.forms import Refused, or_show, text
+from tracker.web.forms import Refused, done, or_show, text
 from tracker.web.frame import Page, db, local_path, now, user, viewer
 from tracker.web.undo import Ticket
 
@@ -168,6 +169,20 @@ def lines() -> Page:
 
 
 # -- what to do
+
+
+@bp.post("/followups/tasks")
+@or_show(page)
+def new_task() -> Page:
+    """A task of the viewer's own, in no box. Without a day it is due today: a list without days would hide it."""
+    today = due.today(user().time_zone, now())
+    try:
+        day = due.parse(text("due", 200), today) or today
+    except due.DueError as error:
+        raise TaskError(str(error)) from None
+    tasks.create(db(), viewer(), text("title", tasks.TITLE_LIMIT + 1), due_on=day, now=now())
+    parts = {name: request.args[name] for name in ("whose", "list") if request.args.get(name)}
+    return done(f"Task set, due {due.words(day, today)}", "followups.show", **parts)
 
 
 @dataclass(frozen=True, slots=True)
