@@ -10,7 +10,7 @@ from flask import Blueprint, abort, render_template, request, url_for
 from sqlalchemy import select
 
 from tracker import boxes, due, fields, followups, pipelines, snoozes, tasks
-from tracker.boxes import Box
+from tracker.boxes import Box, BoxError
 from tracker.followups import MOST, Item, Part, Place, Scope
 from tracker.pipelines import Stage
 from tracker.snoozes import FOREVER, SnoozeError
@@ -198,9 +198,19 @@ class Named:
 def _named(words: str) -> Named:
     kind, key, part, field = [*words.replace("\x00", "").split(" "), "", "", ""][:4]
     if kind == "task":
-        return Named(tasks.by_key(db(), viewer().team_id, key) or abort(404), None)
+        task = tasks.by_key(db(), viewer().team_id, key) or abort(404)
+        if task.box is not None:
+            _there(task.box)
+        return Named(task, None)
     box = boxes.by_key(db(), viewer().team_id, key) or abort(404)
-    return Named(None, box, part, field)
+    return Named(None, _there(box), part, field)
+
+
+def _there(box: Box) -> Box:
+    """The box, unless somebody deleted it since the page was made."""
+    if box.deleted_at is not None:
+        raise BoxError(f"{box.name} was deleted meanwhile; it can be brought back from the list of deleted boxes")
+    return box
 
 
 def _told(words: str, ticket: Ticket) -> Page:

@@ -71,6 +71,19 @@ class TestNewTask:
         assert f'value="{given["title"]}"' in refused.text
 
 
+def test_nothing_is_done_with_a_box_that_was_deleted_meanwhile(
+    browser: FlaskClient, team: Team, write: Session
+) -> None:
+    box = sleeper(write, team)
+    task = tasks.create(write, team.viewer, "Call", box=box, due_on=today(), now=now())
+    boxes.delete(write, team.viewer, box, now())
+    write.commit()
+    for item in (f"box {box.key} sleeping", f"task {task.key}"):
+        refused = browser.post("/followups/done", data={"item": item, "_place": "followups"})
+        assert refused.status_code == 422
+        assert "Sleeper was deleted meanwhile" in refused.text
+
+
 class TestWhatIsThere:
     def test_a_day_to_come_back_that_has_come(self, browser: FlaskClient, team: Team, write: Session) -> None:
         revisit(write, team, "Come back", today(-3))
