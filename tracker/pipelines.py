@@ -321,9 +321,11 @@ def enter_on(session: Session, viewer: Viewer, pipeline: Pipeline, sign: str, ta
         change_stage(session, viewer, target, enters_on=sign)
 
 
-def of_pipeline(session: Session, pipeline_id: int) -> Sequence[Stage]:
-    """A pipeline's stages in order."""
+def of_pipeline(session: Session, pipeline_id: int, *, locked: bool = False) -> Sequence[Stage]:
+    """A pipeline's stages in order; `locked`, nobody removes one of them until the end of the transaction."""
     query = select(Stage).where(Stage.pipeline_id == pipeline_id).order_by(Stage.position)
+    if locked:
+        query = query.with_for_update(read=True, key_share=True).execution_options(populate_existing=True)
     return session.scalars(query).all()
 
 
