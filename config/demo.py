@@ -18,6 +18,7 @@ from tracker import boxes, contacts, fields, mailboxes, people, pipelines
 from tracker.addresses import parse_addresses
 from tracker.db import transaction
 from tracker.people import Role, User
+from tracker.pipelines import Kind, Pipeline, Stage
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ def _box(session: Session, users: Mapping[str, User], story: Story, told: Box, n
     owner = users[told.owner]
     viewer = people.viewer_of(owner, "demo")
     pipeline = next(one for one in pipelines.of_team(session, owner.team_id) if one.name == told.pipeline)
-    stage = next(one for one in pipeline.stages if one.name == told.stage)
+    way = _way(pipeline, told)
     made = [
         contacts.ensure(session, viewer, address)
         for contact in told.contacts
@@ -64,17 +65,28 @@ def _box(session: Session, users: Mapping[str, User], story: Story, told: Box, n
         if contact.organization is not None:  # the guess from the domain gives way to what the story calls it
             contact.organization.name = story.person(contact.addresses[0].address).organization.name
     by_name = {one.name: one for one in fields.of_pipeline(session, pipeline.id)}
-    boxes.create(
+    box = boxes.create(
         session,
         viewer,
         pipeline,
         told.name,
-        stage=stage,
+        stage=way[0],
         contacts=made,
         values={by_name[name]: _value(session, viewer, by_name[name], value, now)
                 for name, value in told.fields.items()},
         now=now - timedelta(days=told.created_days),
     )  # fmt: skip
+    pause = timedelta(days=told.created_days - told.stage_days) / max(1, len(way) - 1)
+    for number, stage in enumerate(way[1:], 1):
+        boxes.move(session, viewer, box, stage, now=box.created_at + number * pause)
+
+
+def _way(pipeline: Pipeline, told: Box) -> list[Stage]:
+    """The stages that a box went through, the present one last; only that one if it began there."""
+    last = next(one for one in pipeline.stages if one.name == told.stage)
+    if told.stage_days == told.created_days:
+        return [last]
+    return [one for one in pipeline.stages if one.position < last.position and one.kind == Kind.OPEN] + [last]
 
 
 def _value(session: Session, viewer: people.Viewer, field: fields.Field, value: Any, now: datetime) -> Any:

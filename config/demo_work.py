@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from tracker import activities, links, people, pipelines, tasks, views
+from tracker import activities, due, links, people, pipelines, tasks, views
 from tracker.activities import ActivityKind
 from tracker.boxes import Box
 from tracker.people import User
@@ -39,7 +39,7 @@ def _viewer(user: User) -> people.Viewer:
 
 
 def _task(session: Session, user: User, box: Box, told: Mapping[str, Any], now: datetime) -> None:
-    due_on = (now + timedelta(days=told["due"])).date()
+    due_on = due.today(user.time_zone, now) + timedelta(days=told["due"])
     at = now - timedelta(days=max(10, 10 - told["due"]))
     task = tasks.create(session, _viewer(user), told["title"], box=box, due_on=due_on, now=at)
     if told.get("done"):

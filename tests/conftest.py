@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from flask import Flask
 from jinja2.bccache import Bucket, BytecodeCache
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
+from werkzeug.routing import Rule
 
 import config.tables  # noqa: F401 - makes the metadata whole
 from config import postgres
@@ -52,6 +54,21 @@ class Compiled(BytecodeCache):
 def _compiled_templates() -> None:
     """Applications that are made for one test each compile the templates once for all."""
     Flask.jinja_options = {"bytecode_cache": Compiled()}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_routes() -> None:
+    """Nor each address anew: that took half of an application's making."""
+    compiled = Rule._compile_builder
+    kept: dict[tuple[object, ...], Any] = {}
+
+    def cached(rule: Rule, append_unknown: bool = True) -> Any:
+        key = (rule.rule, rule.host, rule.subdomain, repr(rule.defaults), append_unknown)
+        if key not in kept:
+            kept[key] = compiled(rule, append_unknown)
+        return kept[key]
+
+    Rule._compile_builder = cached  # type: ignore[method-assign]
 
 
 @pytest.fixture(scope="session", autouse=True)

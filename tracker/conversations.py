@@ -369,10 +369,10 @@ def relabel(
     if copy is None:
         return False
     if history_id > copy.history_id:
-        hidden = copy.hidden
+        hidden, unread = copy.hidden, "UNREAD" in copy.label_ids
         copy.label_ids = sorted((set(copy.label_ids) | set(added)) - set(removed))
         copy.history_id = history_id  # type: ignore[assignment]
-        if hidden != bool(set(copy.label_ids) & set(HIDING_LABELS)):
+        if (hidden, unread) != (bool(set(copy.label_ids) & set(HIDING_LABELS)), "UNREAD" in copy.label_ids):
             session.flush()
             changed(
                 session,

@@ -66,21 +66,23 @@ def add(
     session: Session, viewer: Viewer, pipeline_id: int, name: str, kind: str, options: Sequence[str] = ()
 ) -> Field:
     """Add a field at the end. Raises `FieldError`."""
-    name, choices = name.strip(), [option.strip() for option in options if option.strip()]
-    _check_definition(name, kind, choices)
     last = session.scalar(select(func.max(Field.position)).where(Field.pipeline_id == pipeline_id))
-    field = Field(
-        team_id=viewer.team_id,
-        pipeline_id=pipeline_id,
-        name=name,
-        type=kind,
-        options=choices,
-        position=0 if last is None else last + 1,
-    )
+    field = define(viewer, pipeline_id, 0 if last is None else last + 1, name, kind, options)
     session.add(field)
     session.flush()
     _record(session, viewer, "field.added", field)
     return field
+
+
+def define(
+    viewer: Viewer, pipeline_id: int, position: int, name: str, kind: str, options: Sequence[str] = ()
+) -> Field:
+    """A field as it may be added; not in the session yet. Raises `FieldError`."""
+    name, choices = name.strip(), [option.strip() for option in options if option.strip()]
+    _check_definition(name, kind, choices)
+    return Field(
+        team_id=viewer.team_id, pipeline_id=pipeline_id, name=name, type=kind, options=choices, position=position
+    )
 
 
 def _check_definition(name: str, kind: str, choices: Sequence[str]) -> None:
@@ -153,8 +155,15 @@ def by_key(session: Session, team_id: int, key: str) -> Field | None:
 
 
 def _record(session: Session, viewer: Viewer, kind: str, field: Field) -> None:
+    events.record_many(session, [event_of(viewer, kind, field)])
+
+
+def event_of(viewer: Viewer, kind: str, field: Field) -> dict[str, Any]:
+    """What is recorded of a field, see `events.record_many`."""
     data = {"field": field.key, "name": field.name, "type": field.type}
-    events.record(session, viewer.team_id, kind, actor=viewer.actor, user_id=viewer.user_id, data=data)
+    return {
+        "team_id": viewer.team_id, "kind": kind, "actor": viewer.actor, "user_id": viewer.user_id, "data": data
+    }  # fmt: skip
 
 
 def parse(session: Session, field: Field, value: Any) -> Any:

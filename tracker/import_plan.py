@@ -135,7 +135,7 @@ class _Planner:
             if target.startswith("new:")
         }
         self.fields = {n: known[target] for n, target in self.targets.items() if target in known} | self.new_fields
-        self.stages = pipelines.of_pipeline(session, made.pipeline_id)
+        self.stages = pipelines.of_pipeline(session, made.pipeline_id, locked=locked)
         self.lines = [Line(int(number), cells) for number, cells in made.rows]
 
     def plan(self) -> Plan:
@@ -148,7 +148,10 @@ class _Planner:
         for line in self.lines:
             if not line.errors:
                 self._compare(line)
-        first = next((one for one in self.stages if one.key == self.mapping.get("stage")), self.stages[0])
+        chosen = self.mapping.get("stage")
+        first = next((one for one in self.stages if one.key == chosen), None if chosen else self.stages[0])
+        if first is None:
+            raise imports.ImportFailed("The stage for new boxes is gone; choose another")
         columns = {one.key: one for one in self.fields.values()}
         made = {one.key: one for one in self.new_fields.values()}
         return Plan(self.lines, columns, made, self.stages, first, self.cells.organizations, self.cells.contacts)
@@ -279,6 +282,8 @@ class _Planner:
         if self.locked:
             query = query.order_by(Box.id).with_for_update(key_share=True)
         found = {row[0]: Existing(*row) for row in self.session.execute(query)}
+        if not {one.stage_id for one in found.values()} <= {stage.id for stage in self.stages}:
+            raise imports.ImportFailed("The pipeline’s stages changed at this very moment; try again")
         contacts = (
             select(BoxContact.box_id, Contact.name, ContactAddress.normalized)
             .join(Contact, Contact.id == BoxContact.contact_id)

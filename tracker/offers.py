@@ -20,6 +20,7 @@ from tracker.matching import Gathered, gather
 from tracker.messages import Message
 from tracker.people import Viewer
 from tracker.pipelines import NewConversation, Pipeline
+from tracker.sharing import may_read
 from tracker.signatures import phone_numbers
 
 BY_FIRST_MAIL = "first mail"
@@ -123,7 +124,7 @@ def _owner(session: Session, conversation: Conversation) -> int | None:
 
 
 def draft_box(session: Session, viewer: Viewer, conversation: Conversation) -> tuple[str, list[Contact]]:
-    """A name and contacts for a new box made from a conversation, from what the mail says.
+    """A name and contacts for a new box made from a conversation, from what the viewer may read of its mail.
 
     The contacts are made (with the organization of their domain and the phone number in their signature) for
     the rep to correct.
@@ -131,14 +132,18 @@ def draft_box(session: Session, viewer: Viewer, conversation: Conversation) -> t
     gathered = gather(session, people.own_addresses(session, viewer.team_id), [conversation.id])
     outside = gathered.outside.get(conversation.id, {})
     texts: dict[str, str] = {}
-    query = select(Message.sender_normalized, Message.text).where(Message.conversation_id == conversation.id)
-    for sender, words in session.execute(query.order_by(Message.sent_at)):
+    subject = ""
+    query = select(Message.sender_normalized, Message.text, Message.subject).where(
+        Message.conversation_id == conversation.id, may_read(viewer)
+    )
+    for sender, words, title in session.execute(query.order_by(Message.sent_at)):
         texts[sender] = words
+        subject = subject or title
     made = []
     for normalized, address in outside.items():
         phones = phone_numbers(texts.get(normalized, ""), _region(normalized))
         made.append(contacts.ensure(session, viewer, address, phone=phones[0] if phones else ""))
-    return _box_name(made, outside, conversation), made
+    return _box_name(made, outside, subject), made
 
 
 def _region(normalized: str) -> str | None:
@@ -147,9 +152,9 @@ def _region(normalized: str) -> str | None:
     return {"uk": "GB"}.get(suffix, suffix.upper()) if len(suffix) == 2 else None
 
 
-def _box_name(made: Sequence[Contact], outside: dict[str, Address], conversation: Conversation) -> str:
+def _box_name(made: Sequence[Contact], outside: dict[str, Address], subject: str) -> str:
     if not made:
-        return conversation.subject or "New box"
+        return subject or "New box"
     first = made[0]
     if first.organization is not None:
         return f"{first.organization.name} – {first.name}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from dataclasses import fields as dataclass_fields
 from datetime import datetime
 from enum import StrEnum
@@ -136,24 +136,19 @@ def add(session: Session, viewer: Viewer, template: Template, *, name: str | Non
     )
     session.add(pipeline)
     session.flush()
-    _record(session, viewer, "pipeline.added", pipeline, name=pipeline.name)
-    for stage in template.stages:
-        add_stage(
-            session,
-            viewer,
-            pipeline,
-            stage.name,
-            color=stage.color,
-            kind=stage.kind,
-            probability=stage.probability,
-            objective=stage.objective,
-            actions=stage.actions,
-            exit_criteria=stage.exit_criteria,
-            enters_on=stage.enters_on,
-            sleep_days=stage.sleep_days,
-        )
-    for field in template.fields:
-        fields.add(session, viewer, pipeline.id, field.name, field.type, field.options)
+    stages = [
+        _stage(viewer, pipeline, position, **asdict(stage)) for position, stage in enumerate(template.stages)
+    ]
+    columns = [
+        fields.define(viewer, pipeline.id, position, field.name, field.type, field.options)
+        for position, field in enumerate(template.fields)
+    ]
+    session.add_all([*stages, *columns])
+    session.flush()
+    happened = [_event(viewer, "pipeline.added", pipeline, name=pipeline.name)]
+    happened += [_event(viewer, "stage.added", pipeline, stage=one.key, name=one.name) for one in stages]
+    happened += [fields.event_of(viewer, "field.added", one) for one in columns]
+    events.record_many(session, happened)
     return pipeline
 
 
@@ -199,17 +194,17 @@ def add_stage(
     Raises `PipelineError`.
     """
     stages = of_pipeline(session, pipeline.id)
-    stage = Stage(
-        team_id=viewer.team_id,
-        pipeline_id=pipeline.id,
-        position=stages[-1].position + 1 if stages else 0,
-        **_checked(name=name, color=color, kind=kind, probability=probability, **words),
-    )
+    position = stages[-1].position + 1 if stages else 0
+    stage = _stage(viewer, pipeline, position, name=name, color=color, kind=kind, probability=probability, **words)
     session.add(stage)
     session.flush()
     session.expire(pipeline, ["stages"])
     _record(session, viewer, "stage.added", pipeline, stage=stage.key, name=stage.name)
     return stage
+
+
+def _stage(viewer: Viewer, pipeline: Pipeline, position: int, **columns: Any) -> Stage:
+    return Stage(team_id=viewer.team_id, pipeline_id=pipeline.id, position=position, **_checked(**columns))
 
 
 def change_stage(session: Session, viewer: Viewer, stage: Stage, **changes: Any) -> None:
@@ -326,9 +321,11 @@ def enter_on(session: Session, viewer: Viewer, pipeline: Pipeline, sign: str, ta
         change_stage(session, viewer, target, enters_on=sign)
 
 
-def of_pipeline(session: Session, pipeline_id: int) -> Sequence[Stage]:
-    """A pipeline's stages in order."""
+def of_pipeline(session: Session, pipeline_id: int, *, locked: bool = False) -> Sequence[Stage]:
+    """A pipeline's stages in order; `locked`, nobody removes one of them until the end of the transaction."""
     query = select(Stage).where(Stage.pipeline_id == pipeline_id).order_by(Stage.position)
+    if locked:
+        query = query.with_for_update(read=True, key_share=True).execution_options(populate_existing=True)
     return session.scalars(query).all()
 
 
@@ -343,11 +340,14 @@ def stage_by_key(session: Session, team_id: int, key: str) -> Stage | None:
 
 
 def _record(session: Session, viewer: Viewer, kind: str, pipeline: Pipeline, **data: Any) -> None:
-    events.record(
-        session,
-        viewer.team_id,
-        kind,
-        actor=viewer.actor,
-        user_id=viewer.user_id,
-        data={"pipeline": pipeline.key, **data},
-    )
+    events.record_many(session, [_event(viewer, kind, pipeline, **data)])
+
+
+def _event(viewer: Viewer, kind: str, pipeline: Pipeline, **data: Any) -> dict[str, Any]:
+    return {
+        "team_id": viewer.team_id,
+        "kind": kind,
+        "actor": viewer.actor,
+        "user_id": viewer.user_id,
+        "data": {"pipeline": pipeline.key, **data},
+    }

@@ -37,6 +37,8 @@ NAMES = 500  # names that are looked at for the best ones
 
 #: Around what was found, in the database's excerpts; private-use characters, which are taken out of the text.
 START, STOP = "\ue000", "\ue001"
+#: What mail programs put before the lines that they quote; excerpts are without.
+QUOTING = r"^[ \t\u00a0]*(>[ \t\u00a0]?)+"
 
 _TERM = re.compile(
     r'(?P<no>-)?(?:(?P<key>from|to|in|has|before|after):)?(?:"(?P<phrase>[^"]*)"?|(?P<word>\S+))', re.I
@@ -457,7 +459,8 @@ def _hits(session: Session, viewer: Viewer, query: str, found: Sequence[tuple[st
     """The messages with an excerpt; only of those that are shown is one cut, and the right is asked again."""
     if not found:
         return []
-    plain = func.translate(func.left(Message.text, 20_000), START + STOP, "")
+    plain: Any = func.translate(func.left(Message.text, 20_000), START + STOP, "")
+    plain = func.regexp_replace(plain, QUOTING, "", "gn")
     options = f"StartSel={START}, StopSel={STOP}, MaxFragments=1, MinWords=8, MaxWords=24"
     excerpt: Any = Message.snippet
     if query:

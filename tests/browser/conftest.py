@@ -75,7 +75,7 @@ def served(database_url: str, sandbox: Sandbox) -> Iterator[Served]:
     furnished = rooms.furnish(settings)
     app = create_app(settings, furnished)
     server.app = app
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     yield Served(app, settings.url)
     server.shutdown()

@@ -6,12 +6,12 @@ A new page: its address goes into PAGES. `{…}` are the keys of `tests.browser.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from importlib.resources import files
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, ViewportSize
 
 from tests.browser import filled
 from tests.browser.conftest import Served
@@ -75,16 +75,18 @@ PAGES = {
         "/templates",
     ],
 }
-LOOKS: dict[str, dict[str, Any]] = {
-    "light": {"color_scheme": "light", "viewport": {"width": 1400, "height": 900}},
-    "dark": {"color_scheme": "dark", "viewport": {"width": 1400, "height": 900}},
-    "narrow": {"color_scheme": "light", "viewport": {"width": 360, "height": 780}},
-}
+WIDE: ViewportSize = {"width": 1400, "height": 900}
+NARROW: ViewportSize = {"width": 360, "height": 780}
 #: All of axe's rules but the experimental ones. The frame of a mail is another document, with nothing of ours.
-RUN = """(sizes) => axe.run({exclude: ['.mail-frame']}, {
+RUN = """([inside, sizes]) => axe.run({include: [inside], exclude: ['.mail-frame']}, {
   resultTypes: ['violations'], iframes: false,
   runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],
   rules: {'target-size': {enabled: sizes}},
+})"""
+#: What another set of colours can change.
+COLOURS = """(inside) => axe.run({include: [inside], exclude: ['.mail-frame']}, {
+  resultTypes: ['violations'], iframes: false,
+  runOnly: {type: 'rule', values: ['color-contrast', 'link-in-text-block']},
 })"""
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")
 
@@ -96,85 +98,94 @@ def team(served: Served, sessions: Sessions) -> Filled:
         return filled.fill(session)
 
 
+@dataclass(slots=True)
+class Looked:
+    """A page of Alice's, and what is complained about on it."""
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+
+    def told(self, inside: str = "html", *, covered: bool = False) -> list[str]:
+        """What axe-core has against a part of it, in light and in dark.
+
+        covered: something lies under a menu, and is too small to be hit, as it should be.
+        """
+        self.page.emulate_media(color_scheme="light")
+        self.page.evaluate(AXE)  # by the browser's debugger: the policy would refuse it as a script
+        found = self.page.evaluate(RUN, [inside, not covered])["violations"]
+        self.page.emulate_media(color_scheme="dark")
+        found += self.page.evaluate(COLOURS, inside)["violations"]
+        nodes = [(one["id"], node) for one in found for node in one["nodes"]]
+        return [f"{rule}: {node['html'][:160]} {node['failureSummary']}" for rule, node in nodes]
+
+    def too_wide(self, window: ViewportSize) -> list[str]:
+        """Whether it has to be scrolled sideways in a window; the page is left in it."""
+        self.page.set_viewport_size(window)
+        wide = self.page.evaluate("document.documentElement.scrollWidth > innerWidth")
+        return [f"wider than a window of {window['width']} pixels"] if wide else []
+
+
 @pytest.fixture
-def look(chromium: Browser, served: Served, team: Filled) -> Iterator[Callable[[str], tuple[Page, list[str]]]]:
-    """A page of Alice's in one of the looks, and what is complained about on it."""
-    contexts = []
-
-    def open_page(name: str) -> tuple[Page, list[str]]:
-        context = chromium.new_context(base_url=served.url, reduced_motion="reduce", **LOOKS[name])
-        contexts.append(context)
-        filled.sign_in(context, served, team.alice)
-        page, complaints = context.new_page(), []
-        page.set_default_timeout(15_000)
-        page.on("console", lambda one: complaints.append(one.text) if one.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        return page, complaints
-
-    yield open_page
-    for context in contexts:
-        context.close()
+def looked(chromium: Browser, served: Served, team: Filled) -> Iterator[Looked]:
+    """Alice's browser."""
+    context = chromium.new_context(base_url=served.url, reduced_motion="reduce", viewport=WIDE)
+    filled.sign_in(context, served, team.alice)
+    made = Looked(context.new_page())
+    made.page.set_default_timeout(15_000)
+    made.page.on(
+        "console",
+        lambda one: made.complaints.append(one.text) if one.type in ("error", "warning") else None,
+    )
+    made.page.on("pageerror", lambda error: made.complaints.append(str(error)))
+    yield made
+    context.close()
 
 
-def told(page: Page, *, covered: bool = False) -> list[str]:
-    """What axe-core has against the page. What lies under a menu is too small to be hit, as it should be."""
-    page.evaluate(AXE)  # by the browser's debugger: the policy would refuse it as a script
-    found = page.evaluate(RUN, not covered)["violations"]
-    nodes = [(one["id"], node) for one in found for node in one["nodes"]]
-    return [f"{rule}: {node['html'][:160]} {node['failureSummary']}" for rule, node in nodes]
-
-
-@pytest.mark.parametrize("name", LOOKS)
 @pytest.mark.parametrize("room", PAGES)
-def test_every_page(look: Callable[[str], tuple[Page, list[str]]], team: Filled, room: str, name: str) -> None:
+def test_every_page(looked: Looked, team: Filled, room: str) -> None:
     """One after the other; all that is wrong with any of them is told."""
-    page, complaints = look(name)
-    wrong: dict[str, list[str]] = {}
+    page, wrong = looked.page, {}
     for address in PAGES[room]:
+        page.set_viewport_size(WIDE)
         answer = page.goto(address.format(**team.keys()))
-        page.wait_for_function(
-            "!document.querySelector('.htmx-request')"
-        )  # not until the network rests: the stream
+        # Not until the network rests: the stream never does.
+        page.wait_for_function("!document.querySelector('.htmx-request')")
         assert answer is not None
-        tall = {
-            **LOOKS[name]["viewport"],
-            "height": min(8000, page.evaluate("document.documentElement.scrollHeight")),
-        }
-        page.set_viewport_size(tall)  # nothing lies under the bar at its foot
-        found = told(page) if name != "narrow" else []  # the colours and words are those of light
+        found = looked.too_wide(WIDE)
+        tall = page.evaluate("document.documentElement.scrollHeight")
+        page.set_viewport_size({**WIDE, "height": min(8000, tall)})  # nothing lies under the bar at its foot
+        found += looked.told() + looked.too_wide(NARROW)
         if answer.status != (404 if address == NOWHERE else 200):
             found.append(f"answered {answer.status}")
-        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
-            found.append("wider than the window")
-        found += [one for one in complaints if "404 (NOT FOUND)" not in one or address != NOWHERE]
-        complaints.clear()
-        page.set_viewport_size(LOOKS[name]["viewport"])
+        found += [one for one in looked.complaints if "404 (NOT FOUND)" not in one or address != NOWHERE]
+        looked.complaints.clear()
         if found:
             wrong[address] = found
     assert not wrong, "\n".join(f"{address}:\n  " + "\n  ".join(found) for address, found in wrong.items())
 
 
-@pytest.mark.parametrize("name", LOOKS)
-def test_what_opens(look: Callable[[str], tuple[Page, list[str]]], name: str) -> None:
+@pytest.mark.parametrize("window", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_what_opens(looked: Looked, window: ViewportSize) -> None:
     """Menus, dialogs, inputs in place and notices, which no address shows."""
-    page, complaints = look(name)
+    page = looked.page
+    page.set_viewport_size(window)
     page.goto("/components")
     page.get_by_role("button", name="Undo, please").click()
     page.get_by_role("button", name="Say it went wrong").click()
     page.locator("summary[aria-label='Name: Acme deal. Change']").click()
     page.locator("summary", has_text="Actions").click()
-    assert told(page, covered=True) == []
+    assert looked.told(covered=True) == []
     page.keyboard.press("Escape")
     page.locator("body").press("n")
     page.get_by_role("dialog", name="New box").wait_for()
-    assert told(page) == []
+    assert looked.told("dialog[open]") == []
     page.keyboard.press("Escape")
     page.locator("main").press("?")
     page.get_by_role("dialog", name="Keyboard shortcuts").wait_for()
-    assert told(page) == []
-    if name == "narrow":
+    assert looked.told("dialog[open]") == []
+    if window == NARROW:
         page.keyboard.press("Escape")
         page.get_by_role("button", name="Menu").click()
         page.get_by_role("navigation", name="Main").wait_for()
-        assert told(page, covered=True) == []
-    assert complaints == []
+        assert looked.told("nav", covered=True) == []
+    assert looked.complaints == []

@@ -131,6 +131,63 @@ def test_a_finger_moves_a_card_by_its_button(
     context.close()
 
 
+def test_a_finger_drags_a_card_to_the_next_column(
+    chromium: Browser, served: Served, sessions: Sessions, board: Board
+) -> None:
+    with sessions() as session:
+        alice = people.by_address(session, ALICE)
+    assert alice is not None
+    context = chromium.new_context(base_url=served.url, viewport={"width": 1100, "height": 800}, has_touch=True)
+    sign_in(context, served, alice)
+    page = context.new_page()
+    page.goto(board.address)
+    finger = Finger(page)
+    lead = page.locator("[data-column]", has=page.get_by_role("heading", name="Lead", exact=True))
+    there = page.locator("[data-column]", has=page.get_by_role("heading", name="Qualified", exact=True))
+    finger.drag(lead.locator("[data-box]", has_text="Acme"), there.locator("[data-cards]"))
+    expect(page.get_by_text("Acme moved to Qualified")).to_be_visible()
+    assert board.stage_of("Acme") == "Qualified"
+    finger.swipe(lead.locator("[data-box]").nth(3), dy=-120)  # at once: that scrolls, and moves nothing
+    expect(there.locator("[data-count]")).to_have_text("1")
+    expect(lead.locator("[data-count]")).to_have_text("39")
+    context.close()
+
+
+class Finger:
+    """A finger on the glass, by the browser's own protocol: Playwright knows only taps."""
+
+    def __init__(self, page: Page) -> None:
+        self.page, self.protocol = page, page.context.new_cdp_session(page)
+
+    def swipe(self, what: Locator, dy: float) -> None:
+        """Down and away at once."""
+        box = what.bounding_box()
+        assert box is not None
+        x, y = box["x"] + box["width"] / 3, box["y"] + 8
+        self._touch("touchStart", x, y)
+        for step in range(1, 7):
+            self._touch("touchMove", x, y + dy * step / 6)
+        self._touch("touchEnd")
+
+    def drag(self, what: Locator, where: Locator) -> None:
+        """Down, a moment's rest, and over there."""
+        what.scroll_into_view_if_needed()
+        box, to = what.bounding_box(), where.bounding_box()
+        assert box is not None
+        assert to is not None
+        x, y = box["x"] + box["width"] / 3, box["y"] + 8
+        self._touch("touchStart", x, y)
+        self.page.wait_for_timeout(300)
+        for step in range(1, 13):
+            self._touch("touchMove", x + (to["x"] + 60 - x) * step / 12, y + (to["y"] + 40 - y) * step / 12)
+            self.page.wait_for_timeout(20)
+        self._touch("touchEnd")
+
+    def _touch(self, kind: str, *place: float) -> None:
+        points = [{"x": place[0], "y": place[1]}] if place else []
+        self.protocol.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+
 def test_a_teammate_was_faster_and_the_card_goes_where_it_is(board: Board) -> None:
     board.page.evaluate(
         "document.querySelectorAll('[data-live]').forEach((one) => one.removeAttribute('data-live'))"

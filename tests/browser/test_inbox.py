@@ -128,7 +128,7 @@ def test_follow_ups_by_keyboard(page: Page) -> None:
     page.keyboard.press("j")
     assert focused(page) == "Call about the delivery"
     page.keyboard.press("e")
-    expect(page.get_by_text("Task done")).to_be_visible()
+    expect(page.locator("#notices").get_by_text("Task done")).to_be_visible()
     expect(page.locator(".row", has_text="Call about the delivery")).to_have_count(0)
     page.keyboard.press("z")
     expect(page.locator(".row", has_text="Call about the delivery")).to_be_visible()

@@ -172,6 +172,20 @@ def test_what_was_done_is_undone_by_a_key(page: Page) -> None:
     expect(notice).to_have_text("Taken back")
 
 
+def test_the_newest_of_several_is_undone_first(page: Page) -> None:
+    """And after it, the one before."""
+    page.goto("/components")
+    page.evaluate(
+        """for (const words of ["First", "Second"]) tracker.notice(words, "done", { undo: {
+             url: "/components", fields: { undone: "1" }, done: () => tracker.notice(`${words} taken back`) } })"""
+    )
+    press(page, "z")
+    expect(page.locator("#notices")).to_contain_text("Second taken back")
+    expect(page.locator("#notices")).not_to_contain_text("First taken back")
+    press(page, "z")
+    expect(page.locator("#notices")).to_contain_text("First taken back")
+
+
 def test_a_notice_goes_by_itself(page: Page) -> None:
     """Not while the mouse rests on it; one that tells of a failure stays until it is closed."""
     page.goto("/components")

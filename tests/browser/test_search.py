@@ -55,6 +55,7 @@ def test_the_palette_jumps_by_keyboard(page: Page, team: Filled) -> None:
     expect(page.locator(".palette [aria-selected=true]")).to_contain_text("Acme: two cold rooms")
     page.keyboard.press("Enter")
     expect(page).to_have_url(f"/b/{team.box}")
+    page.wait_for_load_state()  # until then nobody listens to keys
     page.keyboard.press("/")
     box = page.get_by_role("combobox", name="Search or jump to")
     expect(box).to_be_focused()
@@ -65,6 +66,44 @@ def test_the_palette_jumps_by_keyboard(page: Page, team: Filled) -> None:
     expect(page.locator(".palette [aria-selected=true]")).to_contain_text("Inbox")
     page.keyboard.press("Enter")
     expect(page).to_have_url("/inbox")
+
+
+def test_the_palette_begins_a_task_wherever_one_is(page: Page) -> None:
+    """Also on the very page that has the form."""
+    for at in ("/mailboxes", "/followups"):
+        page.goto(at)
+        page.keyboard.press("Control+k")
+        page.keyboard.type("new task")
+        expect(page.locator(".palette [aria-selected=true]")).to_contain_text("New task")
+        page.keyboard.press("Enter")
+        expect(page.get_by_label("What is to be done")).to_be_focused()
+    page.keyboard.type("Water the figs")
+    page.keyboard.press("Enter")
+    expect(page.locator(".row", has_text="Water the figs")).to_be_visible()
+
+
+def test_new_boxes_are_offered_where_the_last_was_made(page: Page, team: Filled) -> None:
+    """In the palette, and in both places of the inbox; the browser remembers."""
+    for name in ("Zinc", "Tin"):
+        page.goto("/inbox")
+        page.get_by_label("Tick: Newsletter").first.check()
+        chosen = page.get_by_label("or", exact=True)
+        expect(chosen.locator("option:checked")).to_have_text(
+            f"new box in {'Connections' if name == 'Zinc' else 'Sales'}"
+        )
+        page.get_by_label("Box", exact=True).fill(name)
+        option = page.locator("#picks .new")
+        expect(option.last).to_contain_text(name)
+        if name == "Zinc":
+            option.filter(has_text="Sales").click()
+        else:
+            expect(option.first).to_contain_text("Sales")
+            option.first.click()
+        expect(page.get_by_text(f"1 conversation in {name}")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("new box")
+    expect(page.locator(".palette [aria-selected=true]")).to_contain_text("New box in Sales")
 
 
 def test_the_palette_by_mouse(page: Page) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gmail_sync.sandbox import Fault
-from scheduler import due, outbox, preparing, tz_release
+from scheduler import due, outbox, preparing, time_zones, tz_release, whereabouts
 from scheduler.due import Places
 from scheduler.letters import Attachment, LetterError
 from scheduler.outbox import About, Found, OutboxConflict, OutboxError, ScheduledEmail, When, Zone
@@ -287,6 +287,21 @@ def test_a_contact_that_is_corrected_takes_its_mail_along_at_once(office: Office
         places = corrected(office, "America/New_York").post.places
         assert due.contact_moved(session, places, contact.id, office.clock()) == 1
     assert office.read(email).zone == "America/New_York"
+
+
+def test_a_zone_set_by_hand_moves_what_waits_in_the_same_transaction(office: Office, alices: Mailbox) -> None:
+    knows = office.with_post(places=whereabouts.places())
+    with transaction(office.team.sessions) as session:
+        contact = a_contact(session, office.viewer(alices), "dora@outside.example")
+    email = office.prepared(alices)
+    with transaction(office.team.sessions) as session:
+        owner = viewer_of(session.get_one(User, alices.user_id), "tests")
+        time_zones.set_by_hand(session, owner, contact.id, "America/New_York", office.clock())
+    moved = office.read(email)
+    assert (moved.zone, moved.due_at) == ("America/New_York", datetime(2026, 11, 24, 14, tzinfo=UTC))
+    office.clock.advance(hours=6)
+    knows.dispatch()
+    assert office.state(email) == State.SENT
 
 
 def test_other_zone_rules_are_applied_to_all_that_waits(office: Office, alices: Mailbox) -> None:

@@ -175,6 +175,14 @@ def test_one_wrong_line_and_nothing_is_imported_unless_it_may_be_left_out(
         import_run.run(session, viewer, made, NOW)
 
 
+def test_a_stage_that_is_gone_meanwhile_is_told(session: Session, viewer: Viewer, sales: Pipeline) -> None:
+    lead = stage(session, sales, "Lead")
+    made = uploaded(session, viewer, sales, "Deal\nAcme\n", stage=lead.key)
+    boxes.remove_stage(session, viewer, lead, None, NOW)
+    with pytest.raises(ImportFailed, match="stage for new boxes is gone"):
+        import_run.run(session, viewer, made, NOW)
+
+
 def test_two_boxes_of_a_name_are_told_apart_by_their_key(
     session: Session, viewer: Viewer, sales: Pipeline
 ) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from config import teams
 from tests.tracker.domain import NOW, a_box
-from tests.tracker.web.factories_web import ALICE, BOB, a_mail, a_mailbox
+from tests.tracker.web.factories_web import ALICE, BOB, a_mail, a_mailbox, some_mail
 from tracker import filing, people, search
 from tracker.messages import Message
 from tracker.people import Viewer
@@ -123,8 +123,8 @@ class TestMail:
     ) -> None:
         monkeypatch.setattr(search, "RARE", 5)
         monkeypatch.setattr(search, "WINDOW", 10)
-        for number in range(25):
-            a_mail(house.session, house.mailbox, f"{number:02}", text="cobalt", at=NOW - timedelta(hours=number))
+        mails = ({"subject": f"{n:02}", "text": "cobalt", "at": NOW - timedelta(hours=n)} for n in range(25))
+        some_mail(house.session, house.mailbox, mails)
         wanted, seen, place = parse("cobalt", TODAY), [], None
         while True:
             page = search.find_mail(house.session, house.viewer, wanted, 4, place)
@@ -136,8 +136,8 @@ class TestMail:
 
     def test_says_how_far_it_looked(self, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(search, "WINDOW", 10)
-        for number in range(25):
-            a_mail(house.session, house.mailbox, f"{number:02}", attachments=[FILE] if number == 20 else [])
+        mails = ({"subject": f"{n:02}", "attachments": [FILE] if n == 20 else []} for n in range(25))
+        some_mail(house.session, house.mailbox, mails)
         first = search.find_mail(house.session, house.viewer, parse("has:attachment", TODAY), 4)
         assert first.hits == []
         assert first.searched_to is not None

@@ -17,8 +17,8 @@ from tracker.db import among, lock_team
 from tracker.people import Viewer
 from tracker.tasks import Task
 from tracker.web import correspondence, cursor
-from tracker.web.directory_forms import given, is_fragment, members_only, or_show, saved
-from tracker.web.forms import text
+from tracker.web.directory_forms import given, is_fragment, members_only, saved
+from tracker.web.forms import or_show, text
 from tracker.web.frame import Page, db, now, viewer
 
 bp = Blueprint("contact", __name__)

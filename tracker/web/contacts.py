@@ -12,8 +12,8 @@ from tracker.db import lock_team
 from tracker.directory import Search
 from tracker.web.contact import bp as bp
 from tracker.web.contact import open_tasks
-from tracker.web.directory_forms import is_fragment, or_show
-from tracker.web.forms import done, text
+from tracker.web.directory_forms import is_fragment
+from tracker.web.forms import done, or_show, text
 from tracker.web.frame import Page, db, viewer
 
 

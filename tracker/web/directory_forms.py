@@ -1,35 +1,14 @@
-"""What the pages of contacts and organizations share: refusals of their nouns beside the form, and answers."""
+"""What the pages of contacts and organizations share: what their forms hold, and answers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 from flask import abort, jsonify, request
 
-from tracker.contacts import ContactError
-from tracker.organizations import OrganizationError
 from tracker.people import Role
-from tracker.web import forms
-from tracker.web.forms import Refused, done, text, wants_json
+from tracker.web.forms import done, text, wants_json
 from tracker.web.frame import Page, viewer
-
-
-def or_show(page: Callable[..., Page]) -> Callable[[Callable[..., Page]], Callable[..., Any]]:
-    """As `forms.or_show`, for what `contacts` and `organizations` refuse too."""
-
-    def decorate(view: Callable[..., Page]) -> Callable[..., Any]:
-        @wraps(view)
-        def told(**arguments: str) -> Page:
-            try:
-                return view(**arguments)
-            except (ContactError, OrganizationError) as error:
-                raise Refused({request.form.get("_place", ""): str(error)}) from error
-
-        return forms.or_show(page)(told)
-
-    return decorate
 
 
 def given(*names: str) -> dict[str, str]:

@@ -12,8 +12,8 @@ from tracker.contacts import Contact, ContactError
 from tracker.db import lock_team
 from tracker.organizations import Organization
 from tracker.web import contact as contact_page
-from tracker.web.directory_forms import members_only, or_show
-from tracker.web.forms import done, text
+from tracker.web.directory_forms import members_only
+from tracker.web.forms import done, or_show, text
 from tracker.web.frame import Page, db, now, viewer
 
 bp = Blueprint("duplicates", __name__)

@@ -14,7 +14,7 @@ from tracker.boxes import Box
 from tracker.contacts import Contact, Organization
 from tracker.fields import Field, FieldType
 from tracker.people import User
-from tracker.web.filters import money
+from tracker.web.filters import money_to_type
 
 #: Where the forms of fields stand.
 PLACES = ("fields", "money")
@@ -118,7 +118,7 @@ def shown(field: Field, value: Any, known: Mapping[str, str]) -> Input:
 
 def _typeable(field: Field, value: Any, known: Mapping[str, str]) -> str:
     if field.type == FieldType.MONEY:
-        return money(value)
+        return money_to_type(value)
     if field.type == FieldType.TAGS:
         return ", ".join(map(str, value))
     if field.type in (FieldType.ORGANIZATION, FieldType.CONTACT):

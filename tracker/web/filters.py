@@ -12,6 +12,7 @@ from flask import Flask
 from markupsafe import Markup
 
 from tracker.web import frame
+from tracker.web.worth import worth
 
 
 def when(at: datetime | None, *, day: bool = False) -> Markup:
@@ -19,7 +20,7 @@ def when(at: datetime | None, *, day: bool = False) -> Markup:
     if at is None:
         return Markup("")
     at = at.astimezone(UTC)
-    shown = f"{at.day} {at:%b %Y}" if day else _short(at, frame.now())
+    shown = _day(at) if day else _short(at, frame.now())
     template = '<time datetime="{}" data-time="{}" title="{}">{}</time>'
     return Markup(template).format(  # noqa: S704 - a constant; `format` escapes
         at.isoformat(timespec="seconds"), "day" if day else "short", f"{at:%Y-%m-%d %H:%M} UTC", shown
@@ -29,7 +30,12 @@ def when(at: datetime | None, *, day: bool = False) -> Markup:
 def _short(at: datetime, now: datetime) -> str:
     if at.date() == now.date():
         return f"{at:%H:%M} UTC"
-    return f"{at.day} {at:%b}" if at.year == now.year else f"{at.day} {at:%b %Y}"
+    return _day(at)
+
+
+def _day(on: date) -> str:
+    """`24 Nov`, and with the year if it is another than this."""
+    return f"{on.day} {on:%b}" if on.year == frame.now().year else f"{on.day} {on:%b %Y}"
 
 
 def days_since(at: datetime) -> int:
@@ -59,23 +65,30 @@ def size(count: int | None) -> str:
 
 
 def money(value: Any) -> str:
-    """An amount with its currency, as it may be typed again."""
-    if not isinstance(value, Mapping):
-        return ""
+    """A field's amount, as the board tells what a box is worth: `€12,500`, `CHF 99.90`."""
+    amount = _amount(value)
+    return "" if amount is None else worth(amount, str(value.get("currency") or ""))
+
+
+def money_to_type(value: Any) -> str:
+    """A field's amount as it may be typed again: `12,500.00 EUR`."""
+    amount = _amount(value)
+    return "" if amount is None else f"{amount:,f} {value.get('currency', '')}".strip()
+
+
+def _amount(value: Any) -> Decimal | None:
     try:
-        amount = Decimal(str(value.get("amount")))
+        return Decimal(str(value.get("amount"))) if isinstance(value, Mapping) else None
     except InvalidOperation:
-        return ""
-    return f"{amount:,f} {value.get('currency', '')}".strip()
+        return None
 
 
-def day(value: str) -> str:
-    """An ISO date in words."""
+def day(value: str | date) -> str:
+    """A date, or an ISO date, in words; with the year only if it is not this one."""
     try:
-        found = date.fromisoformat(value)
+        return _day(value if isinstance(value, date) else date.fromisoformat(value))
     except ValueError:
-        return value
-    return f"{found.day} {found:%b %Y}"
+        return str(value)
 
 
 def count(number: int, one: str, many: str = "") -> str:

@@ -10,13 +10,14 @@ from flask import Blueprint, abort, render_template, request, url_for
 from sqlalchemy import select
 
 from tracker import boxes, due, fields, followups, pipelines, snoozes, tasks
-from tracker.boxes import Box
+from tracker.boxes import Box, BoxError
 from tracker.followups import MOST, Item, Part, Place, Scope
 from tracker.pipelines import Stage
 from tracker.snoozes import FOREVER, SnoozeError
+from tracker.tasks import TaskError
 from tracker.web import undo
 from tracker.web.filters import count
-from tracker.web.forms import Refused, or_show, text
+from tracker.web.forms import Refused, done, or_show, text
 from tracker.web.frame import Page, db, local_path, now, user, viewer
 from tracker.web.undo import Ticket
 
@@ -170,6 +171,20 @@ def lines() -> Page:
 # -- what to do
 
 
+@bp.post("/followups/tasks")
+@or_show(page)
+def new_task() -> Page:
+    """A task of the viewer's own, in no box. Without a day it is due today: a list without days would hide it."""
+    today = due.today(user().time_zone, now())
+    try:
+        day = due.parse(text("due", 200), today) or today
+    except due.DueError as error:
+        raise TaskError(str(error)) from None
+    tasks.create(db(), viewer(), text("title", tasks.TITLE_LIMIT + 1), due_on=day, now=now())
+    parts = {name: request.args[name] for name in ("whose", "list") if request.args.get(name)}
+    return done(f"Task set, due {due.words(day, today)}", "followups.show", **parts)
+
+
 @dataclass(frozen=True, slots=True)
 class Named:
     """The entry that a button names: ``task <key>``, or ``box <key> <list> [<field's key>]``."""
@@ -183,9 +198,19 @@ class Named:
 def _named(words: str) -> Named:
     kind, key, part, field = [*words.replace("\x00", "").split(" "), "", "", ""][:4]
     if kind == "task":
-        return Named(tasks.by_key(db(), viewer().team_id, key) or abort(404), None)
+        task = tasks.by_key(db(), viewer().team_id, key) or abort(404)
+        if task.box is not None:
+            _there(task.box)
+        return Named(task, None)
     box = boxes.by_key(db(), viewer().team_id, key) or abort(404)
-    return Named(None, box, part, field)
+    return Named(None, _there(box), part, field)
+
+
+def _there(box: Box) -> Box:
+    """The box, unless somebody deleted it since the page was made."""
+    if box.deleted_at is not None:
+        raise BoxError(f"{box.name} was deleted meanwhile; it can be brought back from the list of deleted boxes")
+    return box
 
 
 def _told(words: str, ticket: Ticket) -> Page:

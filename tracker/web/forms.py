@@ -12,12 +12,14 @@ from typing import Any
 from flask import abort, flash, g, jsonify, redirect, request, url_for
 
 from tracker.boxes import BoxConflict, BoxError
+from tracker.contacts import ContactError
 from tracker.fields import FieldError
 from tracker.filing import FilingError
+from tracker.organizations import OrganizationError
 from tracker.pipelines import PipelineError
 from tracker.web.frame import Page, db
 
-REFUSALS = (BoxError, PipelineError, FilingError, FieldError)
+REFUSALS = (BoxError, PipelineError, FilingError, FieldError, ContactError, OrganizationError)
 
 
 class Refused(Exception):

@@ -8,8 +8,8 @@ from tracker import directory, organizations, unions
 from tracker.directory import Search
 from tracker.organizations import Organization
 from tracker.web import correspondence, cursor
-from tracker.web.directory_forms import given, is_fragment, members_only, or_show, saved
-from tracker.web.forms import done, text
+from tracker.web.directory_forms import given, is_fragment, members_only, saved
+from tracker.web.forms import done, or_show, text
 from tracker.web.frame import Page, db, viewer
 
 bp = Blueprint("organizations", __name__)

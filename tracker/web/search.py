@@ -135,6 +135,7 @@ class Jump:
     icon: str
     note: str = ""
     keys: str = ""
+    pipeline: str = ""  #: the key of the one in which it makes a box
 
 
 @bp.get("/search/palette")
@@ -182,7 +183,13 @@ def _pages() -> list[Jump]:
 
 def _actions() -> list[Jump]:
     lines = [
-        Jump(f"New box in {one.name}", url_for("board.show", key=one.key, _anchor="new-box"), "plus")
+        Jump(
+            f"New box in {one.name}",
+            url_for("board.show", key=one.key, _anchor="new-box"),
+            "plus",
+            pipeline=one.key,
+        )
         for one in frame.nav_pipelines()
     ]
+    lines.append(Jump("New task", url_for("followups.show", _anchor="new-task"), "task", "for you, in no box"))
     return [*lines, Jump("Add a pipeline", url_for("pipeline_settings.choose"), "plus")]

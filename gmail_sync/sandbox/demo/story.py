@@ -106,7 +106,8 @@ FieldValue = str | Money | Days
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A deal or a contact, in a stage of a pipeline; *created_days* is how many days ago it was made."""
+    """A deal or a contact, in a stage of a pipeline; *created_days* is how many days ago it was made, and
+    *stage_days* how many days ago it came there."""
 
     name: str
     pipeline: str
@@ -116,6 +117,7 @@ class Box:
     conversations: tuple[str, ...]
     fields: Mapping[str, FieldValue]
     created_days: int
+    stage_days: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +278,7 @@ def _box(row: dict[str, Any], people: Cast, conversations: Mapping[str, Conversa
         conversations=tuple(conversations[key].key for key in row["conversations"]),
         fields={name: _field_value(value) for name, value in row.get("fields", {}).items()},
         created_days=row["created_days"],
+        stage_days=row.get("stage_days", row["created_days"]),
     )
 
 

@@ -14,7 +14,7 @@ from werkzeug.test import TestResponse
 
 from tests.tracker.domain import NOW, a_box, pipeline, stage
 from tests.tracker.web.conftest import Team
-from tests.tracker.web.factories_web import ALICE, a_mail, browser_of, counted
+from tests.tracker.web.factories_web import ALICE, a_mail, browser_of, counted, some_mail
 from tracker import boxes, fields, people, pipelines, tasks
 from tracker.boxes import Box
 from tracker.web import worth
@@ -23,7 +23,8 @@ from tracker.web import worth
 def boxes_with_mail(write: Session, team: Team, numbers: range) -> None:
     for number in numbers:
         a_box(write, team.viewer, f"Deal {number}", f"person{number}@firm{number}.test", at="Lead")
-        a_mail(write, team.mailbox, f"Mail {number}", sender=f"person{number}@firm{number}.test")
+    mails = ({"subject": f"Mail {n}", "sender": f"person{n}@firm{n}.test"} for n in numbers)
+    some_mail(write, team.mailbox, mails)
     write.commit()
 
 

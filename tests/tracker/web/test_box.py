@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from tests.tracker.domain import NOW, a_box, a_contact, pipeline, stage
 from tests.tracker.web.conftest import Team
-from tests.tracker.web.factories_web import a_mail, browser_of, counted
+from tests.tracker.web.factories_web import a_mail, browser_of, counted, some_mail
 from tracker import activities, boxes, fields, filing, links, tasks
 from tracker.activities import ActivityKind
 from tracker.boxes import Box
@@ -127,11 +127,11 @@ def test_takes_as_many_queries_with_much_in_it_as_with_little(
 
 def test_the_timeline_goes_on_page_by_page(browser: FlaskClient, team: Team, write: Session) -> None:
     box = a_box(write, team.viewer, "Acme deal", "anna@acme.test", at="Lead")
-    for number in range(90):
-        at = NOW - timedelta(hours=number // 7)  # some at the very same instant
-        a_mail(
-            write, team.mailbox, "Mail", sender="anna@acme.test", text=f"Mail {number:02}.", at=at, thread="one"
-        )
+    each = {"subject": "Mail", "sender": "anna@acme.test", "thread": "one"}
+    mails = (  # some at the very same instant
+        {**each, "text": f"Mail {number:02}.", "at": NOW - timedelta(hours=number // 7)} for number in range(90)
+    )
+    some_mail(write, team.mailbox, mails)
     write.commit()
     address, seen = f"/b/{box.key}", []
     while address:
@@ -239,7 +239,7 @@ class TestFields:
         assert values[value.key] == {"amount": "1250.50", "currency": "EUR"}
         page = browser.get(f"/b/{box.key}").text
         assert "1,250.50 EUR" in page
-        assert "set Expected close to 24 Dec 2026" in page
+        assert "set Expected close to 24 Dec" in page
 
     def test_wrong_ones_are_told_beside_each_and_none_is_saved(
         self, browser: FlaskClient, team: Team, write: Session

@@ -23,6 +23,7 @@ GROUNDS = ("sunken", "ground", "surface", "raised", "hover", "accent-soft")
 #: Which words stand on which grounds, and what has to be seen on them.
 WORDS = [
     *product(("ink", "ink-quiet", "accent-ink", "bad"), GROUNDS),
+    ("ink", "selected"),
     *((one, f"{one}-soft") for one in ("good", "warn", "bad")),
     *product(("on-accent",), ("accent", "accent-hover")),
     *(("tint-ink", f"tint-{number}") for number in range(8)),

@@ -50,6 +50,40 @@ def lists(page: str) -> dict[str, str]:
     return {piece.split('"')[0]: piece for piece in pieces}
 
 
+class TestNewTask:
+    def test_is_set_for_today_unless_a_day_is_given(self, browser: FlaskClient) -> None:
+        page = browser.post("/followups/tasks", data={"title": "Water the figs"}, follow_redirects=True).text
+        assert "Task set, due today" in page
+        assert "Water the figs" in lists(page)["due"]
+        later = browser.post(
+            "/followups/tasks", data={"title": "Prune them", "due": "tomorrow"}, follow_redirects=True
+        )
+        assert "Task set, due tomorrow" in later.text
+        assert "Prune them" not in lists(later.text)["due"]
+
+    @pytest.mark.parametrize("given", [{"title": " "}, {"title": "Water the figs", "due": "someday"}])
+    def test_is_refused_beside_the_form_with_what_was_typed(
+        self, browser: FlaskClient, given: dict[str, str]
+    ) -> None:
+        refused = browser.post("/followups/tasks", data={"_place": "new-task", **given})
+        assert refused.status_code == 422
+        assert 'id="refused-new-task"' in refused.text
+        assert f'value="{given["title"]}"' in refused.text
+
+
+def test_nothing_is_done_with_a_box_that_was_deleted_meanwhile(
+    browser: FlaskClient, team: Team, write: Session
+) -> None:
+    box = sleeper(write, team)
+    task = tasks.create(write, team.viewer, "Call", box=box, due_on=today(), now=now())
+    boxes.delete(write, team.viewer, box, now())
+    write.commit()
+    for item in (f"box {box.key} sleeping", f"task {task.key}"):
+        refused = browser.post("/followups/done", data={"item": item, "_place": "followups"})
+        assert refused.status_code == 422
+        assert "Sleeper was deleted meanwhile" in refused.text
+
+
 class TestWhatIsThere:
     def test_a_day_to_come_back_that_has_come(self, browser: FlaskClient, team: Team, write: Session) -> None:
         revisit(write, team, "Come back", today(-3))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
+
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -12,7 +14,7 @@ from tests.tracker.web.conftest import Team
 from tests.tracker.web.factories_web import a_mail, browser_of
 from tracker import boxes
 from tracker.boxes import Box
-from tracker.web import frame
+from tracker.web import filters, frame
 from tracker.web.frame import db, viewer
 
 
@@ -205,3 +207,24 @@ def test_what_waits_for_the_commit_runs_after_it_and_may_fail(app: Flask, team: 
 
     assert browser_of(app, team.alice).post("/try").text == "done"
     assert seen == ["Renamed"]
+
+
+def test_days_and_amounts_are_written_one_way(app: Flask) -> None:
+    with app.test_request_context():
+        this = date.today().year
+        told = {
+            filters.day(date(this, 11, 4)),
+            filters.day(f"{this}-11-04"),
+            str(filters.when(noon(this), day=True)),
+        }
+        assert all("4 Nov" in one and f"Nov {this}" not in one for one in told)
+        other = {filters.day(f"{this - 1}-11-04"), str(filters.when(noon(this - 1), day=True))}
+        assert all(f"4 Nov {this - 1}" in one for one in other)
+        assert filters.day("soon") == "soon"
+        assert filters.money({"amount": "12500.00", "currency": "EUR"}) == "€12,500"
+        assert filters.money_to_type({"amount": "12500.00", "currency": "EUR"}) == "12,500.00 EUR"
+        assert filters.money(None) == filters.money({"amount": "x"}) == ""
+
+
+def noon(year: int) -> datetime:
+    return datetime(year, 11, 4, 12, tzinfo=UTC)

@@ -14,7 +14,7 @@ from werkzeug.test import TestResponse
 
 from tests.tracker.domain import NOW, a_box, pipeline
 from tests.tracker.web.conftest import Team
-from tests.tracker.web.factories_web import ALICE, a_mail, browser_of, counted
+from tests.tracker.web.factories_web import ALICE, BOB, a_mail, browser_of, counted, some_mail
 from tracker import boxes, conversations, filing
 from tracker.boxes import Box
 from tracker.filing import Filing
@@ -56,8 +56,8 @@ def test_without_a_mailbox_says_what_to_do(app: Flask, team: Team) -> None:
 
 
 def test_goes_through_page_by_page_and_misses_none(browser: FlaskClient, team: Team, write: Session) -> None:
-    for number in range(120):
-        a_mail(write, team.mailbox, f"Mail {number:03}.", at=NOW if number % 3 else None)
+    mails = ({"subject": f"Mail {number:03}.", "at": NOW if number % 3 else None} for number in range(120))
+    some_mail(write, team.mailbox, mails)
     write.commit()
     address, seen = "/inbox", []
     while address:
@@ -80,8 +80,8 @@ def test_takes_as_many_queries_for_50_rows_as_for_5(
     write.commit()
     with counted(used) as few:
         assert browser.get("/inbox?show=all").text.count('<li class="row"') == 5
-    for number in range(5, 50):
-        a_mail(write, team.mailbox, f"Mail {number}", sender=f"p{number}@firm.test")
+    mails = ({"subject": f"Mail {number}", "sender": f"p{number}@firm.test"} for number in range(5, 50))
+    some_mail(write, team.mailbox, mails)
     write.commit()
     with counted(used) as many:
         assert browser.get("/inbox?show=all").text.count('<li class="row"') == 50
@@ -441,3 +441,30 @@ def test_addresses_that_are_made_up(browser: FlaskClient, team: Team, write: Ses
     assert browser.get("/inbox?after=x").status_code == 400
     for seen in ("x", f"{key}.9999999999999999999999", f"{key}."):
         assert browser.post("/inbox/done", data={"only": key, "seen": seen}).status_code in (303, 400)
+
+
+def test_a_new_box_is_named_by_what_its_maker_may_read(app: Flask, team: Team, write: Session) -> None:
+    inside = {"sender": ALICE, "to": [BOB]}
+    a_mail(write, team.mailbox, "Secret plan", sender=ALICE, to=["gina@team.example"], at=NOW, thread="plan")
+    later = {**inside, "at": NOW + timedelta(hours=1), "message_id": "later@mail.test"}
+    a_mail(write, team.mailbox, "Lunch", thread="plan", **later)
+    conversation = a_mail(write, team.bobs, "Lunch", **later)
+    assert conversation.subject == "Secret plan"
+    data = {"conversation": conversation.key, "into": "new", "pipeline": pipeline(write, team.alice.team_id).key}
+    write.commit()
+    made = browser_of(app, team.bob).post("/inbox/tag", data=data, follow_redirects=True).text
+    assert "1 conversation in Lunch" in made
+    assert "Secret plan" not in made
+
+
+def test_open_pages_hear_of_mail_that_was_read_elsewhere(
+    team: Team, write: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conversation = a_mail(write, team.mailbox, labels=("INBOX", "UNREAD"))
+    copy = write.scalars(select(Copy)).one()
+    told: list[int] = []
+    monkeypatch.setattr(conversations, "on_change", [lambda _, ids: told.extend(ids)])
+    conversations.relabel(write, team.mailbox.id, copy.gmail_id, ["STARRED"], [], copy.history_id + 1)
+    assert told == []
+    conversations.relabel(write, team.mailbox.id, copy.gmail_id, [], ["UNREAD"], copy.history_id + 1)
+    assert told == [conversation.id]

@@ -276,3 +276,11 @@ def test_guests_change_nothing(app: Flask, team: Team, write: Session, tab: str)
     assert gina.post(f"{there}/archive").status_code == 403
     assert gina.post("/pipelines/new", data={"template": "sales"}).status_code == 403
     assert gina.post("/pipelines/order", data={"order": ""}).status_code == 403
+
+
+def test_deleted_boxes_are_reached_from_board_and_settings(
+    browser: FlaskClient, team: Team, write: Session
+) -> None:
+    key = pipeline(write, team.alice.team_id).key
+    for page in (f"/p/{key}", f"/p/{key}/settings/pipeline"):
+        assert f'href="/p/{key}/deleted"' in browser.get(page).text, page

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from tests.tracker.domain import a_box
 from tests.tracker.web.conftest import Team
-from tests.tracker.web.factories_web import a_mail, browser_of, counted
+from tests.tracker.web.factories_web import a_mail, browser_of, counted, some_mail
 from tracker.web import search as page
 
 
@@ -47,6 +47,14 @@ def test_what_is_found_and_typed_is_text_never_markup(browser: FlaskClient, team
     assert "<script>" not in browser.get("/search?q=%3Cscript%3Ealert").text.split("<main")[1]
 
 
+def test_an_excerpt_has_no_quoting_marks(browser: FlaskClient, team: Team, write: Session) -> None:
+    quoted = "Fine.\n\n> Dana wrote:\n>> > five  totes\n>>of helium\t\n> > \n"
+    a_mail(write, team.mailbox, "Totes", text=quoted)
+    write.commit()
+    found = browser.get("/search?q=helium").text
+    assert "Fine. Dana wrote: five totes of <mark>helium</mark>" in found
+
+
 def test_nobody_finds_what_is_not_theirs(app: Flask, team: Team, write: Session) -> None:
     a_mail(write, team.mailbox, "Secret merger", text="For Alice only")
     write.commit()
@@ -57,8 +65,8 @@ def test_nobody_finds_what_is_not_theirs(app: Flask, team: Team, write: Session)
 
 
 def test_all_mail_page_by_page(browser: FlaskClient, team: Team, write: Session) -> None:
-    for number in range(70):
-        a_mail(write, team.mailbox, f"Offer {number:02}.", text="zirconium")
+    mails = ({"subject": f"Offer {number:02}.", "text": "zirconium"} for number in range(70))
+    some_mail(write, team.mailbox, mails)
     write.commit()
     first = browser.get("/search?q=zirconium").text
     address, seen = "/search?only=mail&q=zirconium", []
@@ -128,6 +136,7 @@ class TestPalette:
         assert "New box in Sales" in offered
         assert "New box in Sales" in browser.get("/search/palette?q=new sal").text
         assert "New box in Sales" not in browser.get("/search/palette?q=zzz").text
+        assert 'href="/followups#new-task"' in browser.get("/search/palette?q=new ta").text
 
     def test_finds_boxes_and_contacts(self, browser: FlaskClient, team: Team, write: Session) -> None:
         box = a_box(write, team.viewer, "Acme deal", "anna@acme.test")

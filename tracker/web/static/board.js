@@ -19,10 +19,9 @@
   // -- words
 
   function say(words, kind, key, undo) {
-    // Of several moves the last is taken back by a key, and of one box's only the last at all.
+    // Of one box's moves only the last can be taken back.
     for (const older of document.querySelectorAll("#notices [data-moved]")) {
       if (older.dataset.moved === key) older.remove();
-      else older.querySelector("button")?.removeAttribute("data-key");
     }
     const shown = window.tracker.notice(words, kind);
     if (!undo) return;

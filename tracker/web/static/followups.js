@@ -35,7 +35,6 @@
     row.remove();
     if (!part.querySelector("[data-row]") || !rows().length) await refresh(next && next.id);
     else focus(next);
-    for (const older of document.querySelectorAll("#notices [data-key=z]")) delete older.dataset.key; // z takes back the last act
     window.tracker.notice(answer.words, "done", {
       undo: { url: "/undo", fields: { ticket: answer.undo }, done: () => { window.tracker.notice("Undone"); refresh(key); } },
     });

@@ -80,6 +80,9 @@
       return;
     }
     borrowed = null;
+    const given = new Map(fields);
+    if (given.get("into") === "new") window.tracker.remember(given.get("pipeline"));
+    preselect();
     const active = document.activeElement;
     const free = !active || active === document.body || active.closest(".bar") || those.some((row) => row.contains(active));
     for (const row of those) tick(row, false);
@@ -87,7 +90,6 @@
     close();
     tell(answer.counts);
     if (free) focus(key && rowOf(key) ? rowOf(key) : rows()[0]);
-    for (const older of document.querySelectorAll("#notices [data-key=z]")) delete older.dataset.key; // z takes back the last act
     window.tracker.notice(answer.words, "done", {
       undo: { url: "/undo", fields: { ticket: answer.undo }, done: () => { window.tracker.notice("Undone"); refresh(those[0] && those[0].dataset.row); } },
     });
@@ -195,6 +197,7 @@
       const response = await fetch(`${$("[data-picker]").dataset.picker}?${wanted}`, { headers: { "HX-Request": "true" }, signal: asked.signal });
       if (!response.ok) return;
       $("#picks").innerHTML = await response.text();
+      window.tracker.byUse(document.querySelectorAll("#picks [data-pipeline]"));
     } catch (error) {
       return; // another question came meanwhile
     }
@@ -259,6 +262,13 @@
     lastTick = row;
   });
 
+  // A new box goes, unless somebody says otherwise, where the last one went.
+  function preselect() {
+    const list = $("#pipeline");
+    const last = window.tracker.madeIn().find((key) => list && [...list.options].some((one) => one.value === key));
+    if (last) list.value = last;
+  }
+
   function prepare() {
     if (!form()) return;
     for (const one of form().querySelectorAll("[data-with], [data-all]")) one.hidden = false;
@@ -268,5 +278,8 @@
     input.setAttribute("aria-autocomplete", "list");
     if (!input.hasAttribute("aria-expanded")) input.setAttribute("aria-expanded", "false");
   }
-  document.addEventListener("DOMContentLoaded", prepare);
+  document.addEventListener("DOMContentLoaded", () => {
+    prepare();
+    if (form() && !$("#pipeline option[selected]")) preselect(); // what was refused stands there as it was
+  });
 })();

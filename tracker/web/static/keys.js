@@ -31,10 +31,12 @@
     });
   }
 
-  // Of several that claim a key: one that is seen before one that is not, one of the page before the navigation's.
+  // Of several that claim a key: one that is seen before one that is not, one of the page before the navigation's, and
+  // of notices the newest.
   function best(found) {
     const rank = (one) => (visible(one) ? 0 : 2) + (one.closest("main, dialog, .notices") ? 0 : 1);
-    return [...found].sort((a, b) => rank(a) - rank(b))[0];
+    const newer = (a, b) => (a.closest(".notices") && b.closest(".notices") ? found.indexOf(b) - found.indexOf(a) : 0);
+    return [...found].sort((a, b) => rank(a) - rank(b) || newer(a, b))[0];
   }
 
   function activate(element) {

@@ -41,6 +41,7 @@
     } catch (error) {
       return; // another question came meanwhile, or there is no connection: what is listed stays
     }
+    window.tracker.byUse(here.querySelectorAll("[data-pipeline]"));
     lines().forEach((line, number) => { line.id = `jump-${number}`; });
     select(lines()[0]);
   }

@@ -107,6 +107,32 @@
     else shut(details);
   });
 
+  // In which pipelines this browser made boxes, the latest first; and elements that stand for pipelines, in that order.
+  const MADE_IN = "tracker.made-in";
+  function madeIn() {
+    try {
+      return JSON.parse(localStorage.getItem(MADE_IN) || "[]");
+    } catch {
+      return []; // nothing may be kept here, or it is not ours
+    }
+  }
+  function remember(key) {
+    try {
+      localStorage.setItem(MADE_IN, JSON.stringify([key, ...madeIn().filter((one) => one !== key)].slice(0, 9)));
+    } catch {
+      // then the pipelines stay as they stand
+    }
+  }
+  function byUse(elements) {
+    const used = madeIn();
+    const rank = (one) => (used.includes(one.dataset.pipeline) ? used.indexOf(one.dataset.pipeline) : used.length);
+    const all = [...elements];
+    if (all.length < 2) return;
+    const place = document.createComment("");
+    all[0].before(place);
+    place.replaceWith(...all.sort((a, b) => rank(a) - rank(b)));
+  }
+
   // A form is sent once, however often its button is hit.
   document.addEventListener("submit", (event) => {
     const form = event.target;
@@ -116,6 +142,7 @@
       return;
     }
     form.dataset.sent = String(Date.now());
+    if (form.dataset.madeIn) remember(form.dataset.madeIn);
     const details = form.closest("details[data-inline]");
     if (details) details.setAttribute("aria-busy", "true");
   });
@@ -227,7 +254,30 @@
       return answer;
     },
     dialog: show,
+    madeIn,
+    remember,
+    byUse,
   };
+
+  // A menu that the address names is open, with its first field ready; also where the page is there already.
+  function openNamed(hash) {
+    const named = hash && document.getElementById(hash.slice(1));
+    if (!named || !named.matches("details.menu")) return false;
+    named.open = true;
+    named.querySelector("input:not([type=hidden])")?.focus();
+    return true;
+  }
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[href*='#']");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    if (link.pathname === window.location.pathname && openNamed(link.hash)) event.preventDefault(); // it would take the focus
+  });
+  // When it goes to the place that the address names, the browser takes the focus away again, in a frame after the load.
+  window.addEventListener("load", () => {
+    requestAnimationFrame(() => requestAnimationFrame(() => {
+      if (document.activeElement === document.body) openNamed(window.location.hash);
+    }));
+  });
 
   document.addEventListener("DOMContentLoaded", () => {
     prepare(document);
@@ -236,11 +286,8 @@
     if (/Mac|iPhone|iPad/.test(navigator.platform)) {
       for (const one of document.querySelectorAll("kbd[data-mod]")) one.textContent = one.textContent.replace("Ctrl ", "⌘");
     }
+    openNamed(window.location.hash);
     const named = window.location.hash && document.getElementById(window.location.hash.slice(1));
-    if (named && named.matches("details.menu")) {
-      named.open = true;
-      named.querySelector("input:not([type=hidden])")?.focus();
-    }
     for (const dialog of document.querySelectorAll("dialog.dialog")) {
       if (dialog.open || dialog === named) show(dialog);
     }

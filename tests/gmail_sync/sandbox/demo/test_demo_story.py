@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from gmail_sync.sandbox.demo.compose import sent_at
 from gmail_sync.sandbox.demo.languages import LANGUAGES
 from gmail_sync.sandbox.demo.story import Box, Days, Money, Story, load
 
@@ -160,3 +164,42 @@ def test_the_story_has_what_real_mailboxes_have(story: Story) -> None:
     assert answered.most_common(1)[0][1] >= 2, "no conversation forks"
     boxed = {key for box in story.boxes for key in box.conversations}
     assert len({conversation.key for conversation in story.conversations} - boxed) >= 15
+
+
+def test_most_deals_are_awake_on_any_day_of_the_week(story: Story) -> None:
+    told = tomllib.loads((Path(__file__).parents[4] / "config/pipelines/sales.toml").read_text("utf-8"))
+    limits = {stage["name"]: stage["sleep_days"] for stage in told["stages"] if stage["name"] in AWAKE}
+    deals = [box for box in boxes_in(story, "Sales") if box.stage in limits]
+    for day in range(7):
+        now = datetime(2026, 11, 16, 12, tzinfo=UTC) + timedelta(days=day)
+        asleep = [box for box in deals if min(box.stage_days, rest(story, box, now)) >= limits[box.stage]]
+        assert 1 <= len(asleep) <= len(deals) / 4, [box.name for box in asleep]
+
+
+AWAKE = {"Prospect", "Lead", "Qualified", "Negotiating"}
+
+
+def rest(story: Story, box: Box, now: datetime) -> int:
+    """The days since the last mail of a box."""
+    mails = [mail for key in box.conversations for mail in story.conversation(key).mails]
+    return (now - max(sent_at(story, mail, now) for mail in mails)).days
+
+
+def test_there_is_something_to_decide_on_the_first_morning(story: Story) -> None:
+    contacts = Counter(address for box in story.boxes for address in set(box.contacts))
+    twice = Counter(story.person(address).name for address in contacts)
+    assert [name for name, count in twice.items() if count > 1] == ["Priya Raman"]  # a pair to merge
+    deals = {box.contacts[0] for box in boxes_in(story, "Sales") if box.stage in AWAKE}
+    boxed = {key for box in story.boxes for key in box.conversations}
+    for_two = [
+        one
+        for one in story.conversations
+        if one.key not in boxed and len(participants(story, (one.key,)) & deals) > 1
+    ]
+    assert for_two, "no conversation that two boxes could have"
+    begun = {
+        one.mails[0].recipients for one in story.conversations if one.mails[0].sender == story.reps[0].address
+    }
+    assert any(
+        set(to).isdisjoint(contacts) and not story.person(to[0]).automatic for to in begun
+    )  # a new box is offered
