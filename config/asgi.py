@@ -12,6 +12,7 @@ from config import rooms
 from config.app import create_app
 from config.settings import Settings, load
 from config.wsgi import Behind
+from scheduler import web_compose
 from tracker.db import plain_url
 from webhooks import live
 
@@ -66,7 +67,7 @@ def create_front(settings: Settings) -> Front:
     assert settings.database_url is not None
     furnished = rooms.furnish(settings)
     flask = create_app(settings, furnished)
-    behind = Behind(flask, THREADS)
+    behind = Behind(flask, THREADS, roomy=web_compose.DOORS)
     stream = live.Live(live.signed_in(flask), plain_url(settings.database_url), settings.url)
 
     async def start() -> None:

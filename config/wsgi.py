@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -21,7 +21,8 @@ from urllib.parse import unquote_to_bytes
 log = logging.getLogger(__name__)
 
 SMALL = 256 * 1024  # bytes; a body up to this is kept in memory, an answer goes in one piece
-LARGEST = 30 * 1024 * 1024  # bytes; no door behind takes a larger body than a mail with its files
+LARGEST = 8 * 1024 * 1024  # bytes; no door behind takes a larger body, but those that are `ROOMY`
+ROOMY = 30 * 1024 * 1024  # bytes; a mail with its files
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -29,10 +30,14 @@ Wsgi = Callable[..., Iterable[bytes]]
 
 
 class Behind:
-    """The ASGI application that hands requests to a WSGI one."""
+    """The ASGI application that hands requests to a WSGI one.
 
-    def __init__(self, app: Wsgi, threads: int) -> None:
+    `roomy` are the beginnings of the paths that take up to `ROOMY` bytes. Who is signed in is not known here.
+    """
+
+    def __init__(self, app: Wsgi, threads: int, roomy: Sequence[str] = ()) -> None:
         self.app = app
+        self.roomy = tuple(roomy)
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="web")
 
     def close(self) -> None:
@@ -41,7 +46,8 @@ class Behind:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        body = await _body(scope, receive)
+        most = ROOMY if scope["path"].startswith(self.roomy) else LARGEST
+        body = await _body(scope, receive, most)
         if body is not None:
             with body:
                 await self._answer(scope, body, send)
@@ -120,7 +126,7 @@ class Answer:
         return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in self.headers]
 
 
-async def _body(scope: Message, receive: Receive) -> IO[bytes] | None:
+async def _body(scope: Message, receive: Receive, most: int) -> IO[bytes] | None:
     """The request's body as a file, or None when the client left while it sent.
 
     All of it is here before a thread is taken. Of one that is larger than anything we take there is nothing, or as
@@ -131,10 +137,10 @@ async def _body(scope: Message, receive: Receive) -> IO[bytes] | None:
         declared = headers.get(b"content-length", b"")
         if not declared and scope["http_version"][:1] != "2":
             return BytesIO()
-        if declared.isdigit() and int(declared) > LARGEST:
+        if declared.isdigit() and int(declared) > most:
             return BytesIO()
     body, size = SpooledTemporaryFile(SMALL), 0  # noqa: SIM115 - closed once it is answered
-    while size <= LARGEST:
+    while size <= most:
         message = await receive()
         if message["type"] == "http.disconnect":
             body.close()

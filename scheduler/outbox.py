@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 from zoneinfo import ZoneInfo
@@ -106,6 +106,20 @@ def reschedule(
         raise OutboxError("That time has passed there; choose a later one, or send it now")
     _change(session, email, State(email.state), **_timing(when, now))
     _record(session, viewer, "email.rescheduled", email)
+
+
+def guard(
+    session: Session, viewer: Viewer, email: ScheduledEmail, guards_off: Collection[Guard], *,
+    version: int | None = None,
+) -> None:  # fmt: skip
+    """Choose which guards keep quiet for a mail of one's own. Raises `OutboxConflict`, `PermissionError`."""
+    if not (viewer.is_system or viewer.user_id == email.user_id):
+        raise PermissionError("Only whoever queued this mail chooses what may hold it")
+    _may_change(session, viewer, email, version)
+    if email.state not in EDITABLE:
+        raise OutboxConflict(_too_late(email))
+    _change(session, email, State(email.state), guards_off=sorted(one.value for one in guards_off))
+    _record(session, viewer, "email.guarded", email, guards_off=email.guards_off)
 
 
 def send_now(

@@ -8,10 +8,22 @@ from dataclasses import dataclass, replace
 from flask import Blueprint, Response, abort, flash, redirect, render_template, request, url_for
 from sqlalchemy import select
 
-from scheduler import letters, outbox, preparing, replies, sheet, snippets, timing, writing
+from scheduler import (
+    letters,
+    outbox,
+    preparing,
+    replies,
+    sequences,
+    sheet,
+    snippets,
+    timing,
+    web_sequences,
+    writing,
+)
 from scheduler.letters import Letter, LetterError
 from scheduler.local_time import LateRule
 from scheduler.outbox import Guard, ScheduledEmail, When, Zone
+from scheduler.sequences import SequenceError, Step
 from scheduler.sheet import KEEP, Sheet
 from scheduler.states import EDITABLE, State
 from scheduler.timing import Asked, Timing, TimingError
@@ -23,13 +35,15 @@ from tracker.web.forms import Refused, or_show, text
 from tracker.web.frame import Page, db, local_path, now, user, viewer
 
 bp = Blueprint("compose", __name__, template_folder="templates")
+#: Where forms with files are sent: what the front lets through that is larger than other requests.
+DOORS = ("/compose", "/outbox/")
 #: Bytes of a form: the files of the largest mail as they are, and its text.
 LARGEST_FORM = 28 * 1024 * 1024
 SUGGESTED = 8
 SHOWN = 12  # mails that a preview shows of many
 #: What may be corrected and queued again.
 CORRECTABLE = (State.FAILED, State.CANCELLED)
-PLACES = ("to", "cc", "bcc", "subject", "body", "files", "when", "")
+PLACES = ("to", "cc", "bcc", "subject", "body", "files", "when", "follow", "")
 
 LATE = {
     LateRule.MORNING: "at once if it is still morning there, else at their next 9:00",
@@ -127,7 +141,7 @@ def _no_mailbox() -> str:
 def _page(shown: Sheet, *, previewed: bool = True) -> str:
     return render_template(
         "scheduler/compose.html", sheet=shown, templates=snippets.of_team(db(), viewer()), guards=GUARDS,
-        late=LATE,
+        late=LATE, follow_ups=_may_follow(shown), followed=web_sequences.given(),
         preview=preview_of(shown) if previewed and (shown.to or shown.cc or shown.bcc) else None, soon=web().soon,
         letter_to=letter_to, words_of=words_of, back=back(shown), most=letters.LARGEST, unstyled=sheet.unstyled,
     )  # fmt: skip
@@ -166,11 +180,13 @@ def send() -> Page:
         return _page(shown)
     if what == "preview":
         return _page(shown)
-    made = _mails(shown)
+    made, steps = _mails(shown), _steps()
     queued = [outbox.queue(db(), viewer(), shown.mailbox, one.letter, one.planned.when, shown.about(), now=now())
               for one in made]  # fmt: skip
+    _follow_up(queued, steps)
     wake(shown.mailbox.id)
     words = f"Queued. {_first(made[0].planned.words)}" if len(made) == 1 else f"{len(made)} mails queued"
+    words += f", and {_follow_ups(steps)} if no answer comes" if steps else ""
     notices.undoable(words, "outbox.take_back", {"emails": ",".join(one.key for one in queued)})
     return _on(back(shown))
 
@@ -179,9 +195,38 @@ def _first(words: str) -> str:
     return words if words.startswith(("At once", "In one")) else f"It goes {words}"
 
 
+def _follow_ups(steps: Sequence[Step]) -> str:
+    return f"{len(steps)} follow-up{'' if len(steps) == 1 else 's'}"
+
+
+def _may_follow(shown: Sheet) -> bool:
+    """Whether the form offers follow-ups: a mail has them once, and a follow-up has none of its own."""
+    email = shown.email
+    return email is None or (email.sequence_run_id is None and web_sequences.of_email(db(), email) is None)
+
+
+def _steps() -> list[Step]:
+    """The follow-ups that the form asks for. Raises `Refused`."""
+    try:
+        return web_sequences.asked(db(), viewer(), web_sequences.given())
+    except SequenceError as error:
+        raise Refused({"follow": str(error)}) from None
+
+
+def _follow_up(emails: Sequence[ScheduledEmail], steps: Sequence[Step]) -> None:
+    """Follow up each, in the transaction that queues them. Raises `Refused`."""
+    try:
+        for email in emails if steps else ():
+            sequences.start(db(), viewer(), email, steps, now=now())
+    except SequenceError as error:
+        raise Refused({"follow": str(error)}) from None
+
+
 def _mails(shown: Sheet) -> list[Mail]:
     """What is to be queued; every reason not to is told at its place."""
     written, asked = shown.written(sheet.files()), shown.timing()
+    if asked.asked == Asked.DAYS and Guard.ANSWERED in shown.guards_off:
+        raise Refused({"when": f"To hold it if an answer comes, tick “{GUARDS[Guard.ANSWERED]}” again"})
     if not shown.html.strip() and not shown.subject:
         raise LetterError("body", "There is nothing in it yet: write a subject or a text")
     wrong = snippets.problems(db(), viewer().team_id, written.subject, written.html)
@@ -298,14 +343,15 @@ def save(key: str) -> Page:
     kept, shown.separate = shown.asked == KEEP, False
     if kept:
         shown.asked = Asked.NINE.value
-    (made,) = _mails(shown)
+    (made,), steps = _mails(shown), _steps()
     if email.state in CORRECTABLE:  # it has to be queued again first; its time may have passed
         outbox.restore(db(), viewer(), email, None if kept else made.planned.when, now=now())
     outbox.edit(db(), viewer(), email, made.letter, now=now())
-    # The edit above holds the row's lock until the commit.
-    email.guards_off = sorted(guard.value for guard in shown.guards_off)
-    db().flush()
+    if {*email.guards_off} != {guard.value for guard in shown.guards_off}:
+        outbox.guard(db(), viewer(), email, shown.guards_off)
     _set_time(email, shown, None if kept else made.planned.when)
+    _follow_up([email], steps)
     wake(email.mailbox_id)
-    flash("Saved" if kept else f"Saved. {_first(made.planned.words)}", "done")
+    words = "Saved" if kept else f"Saved. {_first(made.planned.words)}"
+    flash(f"{words}, and {_follow_ups(steps)} if no answer comes" if steps else words, "done")
     return _on(local_path(url_for("outbox.show", key=email.key)))

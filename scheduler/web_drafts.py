@@ -137,6 +137,14 @@ def _page(mailbox: str, draft: str) -> str:
     )  # fmt: skip
 
 
+def _again(mailbox: str, draft: str) -> str:
+    """The page once more after a refusal, which may be that there is no such draft any more."""
+    try:
+        return _page(mailbox, draft)
+    except Refused as error:
+        return render_template("scheduler/draft_gone.html", words=str(error))
+
+
 def _sheet(mailbox: Mailbox) -> Sheet:
     sheet = Sheet([mailbox], mailbox)
     if request.method == "POST":
@@ -159,7 +167,7 @@ def _planned(sheet: Sheet, found: Found) -> Planned:
 
 
 @bp.post("/outbox/drafts/<mailbox>/<draft>")
-@or_show(_page)
+@or_show(_again)
 @told()
 def queue(mailbox: str, draft: str) -> Page:
     """Give it a time."""

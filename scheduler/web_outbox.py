@@ -12,7 +12,7 @@ from markupsafe import Markup
 from sqlalchemy import select
 from sqlalchemy.orm import joinedload
 
-from scheduler import outbox, time_zones, timing
+from scheduler import outbox, time_zones, timing, web_sequences
 from scheduler.letters import address
 from scheduler.outbox import ScheduledEmail, Zone
 from scheduler.sheet import unstyled
@@ -194,7 +194,8 @@ def _page(key: str, **_: str) -> str:
         f"scheduler/{'_scheduled' if _by_script() else 'scheduled'}.html", row=row, email=email, letter=letter,
         contact=contact, marks=MARKS,
         conversation=db().get(Conversation, email.conversation_id) if email.conversation_id else None,
-        inferred=_where(email), history=_history(email), past=email.due_at <= now(), unstyled=unstyled,
+        follow_ups=web_sequences.panel_of(viewer(), email), inferred=_where(email), history=_history(email),
+        past=email.due_at <= now(), unstyled=unstyled,
     )  # fmt: skip
 
 
@@ -383,6 +384,7 @@ TOLD = {
     "email.queued": "queued “{subject}” to {to}",
     "email.edited": "changed the queued mail “{subject}”",
     "email.rescheduled": "chose another time for “{subject}”",
+    "email.guarded": "chose anew what may hold “{subject}” back",
     "email.sent_now": "let “{subject}” go at once",
     "email.held": "held “{subject}”",
     "email.released": "released “{subject}”",

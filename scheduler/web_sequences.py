@@ -8,7 +8,8 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from flask import Blueprint, Flask, abort, render_template
-from sqlalchemy.orm import Session
+from sqlalchemy import select
+from sqlalchemy.orm import Session, joinedload, selectinload
 
 from scheduler import outbox, rich_text, sequences, snippets
 from scheduler.local_time import in_words
@@ -55,22 +56,36 @@ STATES = {
 def asked(session: Session, who: Viewer, form: Mapping[str, str]) -> list[Step]:
     """The follow-ups that a form asks for: `follow_days-1` … with `follow_template-1` or `follow_text-1` …
 
-    Rows without days are left out; so none may be asked for. Raises `SequenceError`.
+    Empty rows are left out; so none may be asked for. Raises `SequenceError`.
     """
     found = []
     for number in range(1, MOST_STEPS + 1):
         days = form.get(f"follow_days-{number}", "").strip()
-        if not days:
+        written = form.get(f"follow_text-{number}", "").strip()
+        chosen = form.get(f"follow_template-{number}", "")[:100]
+        if not (days or written or chosen):
             continue
+        if not days:
+            raise SequenceError(f"Follow-up {number}: say after how many days")
         if not days.isdecimal() or len(days) > 3:
             raise SequenceError(f"Follow-up {number}: expected a number of days")
-        written = form.get(f"follow_text-{number}", "").strip()
-        template = snippets.by_key(session, who, form.get(f"follow_template-{number}", "")[:100])
+        template = snippets.by_key(session, who, chosen)
         if not written and template is None:
             raise SequenceError(f"Follow-up {number} says nothing; choose a template, or write a text")
         html = rich_text.from_plain(written) if written or template is None else template.html
         found.append(Step(int(days), html))
     return sequences.checked(session, who.team_id, found) if found else []
+
+
+def given() -> dict[str, str]:
+    """What the present form says of follow-ups; nothing where none was sent."""
+    return {name: text(name, 10_000) for number in range(1, MOST_STEPS + 1) for name in _names(number)}
+
+
+def of_email(session: Session, email: ScheduledEmail) -> SequenceRun | None:
+    """The run that follows up a mail, while anything of it may still go out."""
+    query = select(SequenceRun).where(SequenceRun.email_id == email.id, SequenceRun.state.in_(LIVE))
+    return session.scalar(query)
 
 
 # -- the panel
@@ -115,6 +130,14 @@ def _wall(at: datetime) -> str:
     return in_words(at, own, "", own, now())
 
 
+def panel_of(who: Viewer, email: ScheduledEmail) -> str | None:
+    """The follow-ups of one mail, for its own page: a mail without a box has them nowhere else."""
+    query = select(SequenceRun).where(SequenceRun.email_id == email.id).order_by(SequenceRun.id.desc()).limit(3)
+    runs = db().scalars(query.options(selectinload(SequenceRun.steps), joinedload(SequenceRun.user))).all()
+    shown = [Shown(run, who.role == Role.ADMIN or who.user_id == run.user_id) for run in runs]
+    return render_template("scheduler/_sequences.html", runs=shown, emails=(), templates=()) if runs else None
+
+
 def panel(who: Viewer, box: Box) -> str | None:
     """The box's follow-ups, and its queued mail that has none; None if there is neither."""
     runs = sequences.of_box(db(), who, box.id)
@@ -138,7 +161,10 @@ def _run(key: str) -> SequenceRun:
 
 def _back(run: SequenceRun, told: str) -> Page:
     box = db().get(Box, run.box_id) if run.box_id else None
-    return done(told, "box.show", "follow-ups", key=box.key) if box else done(told, "followups.show")
+    if box is not None:
+        return done(told, "box.show", "follow-ups", key=box.key)
+    email = db().get(ScheduledEmail, run.email_id) if run.email_id else None
+    return done(told, "outbox.show", "follow-ups", key=email.key) if email else done(told, "followups.show")
 
 
 def _email(key: str) -> ScheduledEmail:
@@ -222,8 +248,7 @@ def start(key: str) -> Page:
     if email.user_id != viewer().user_id:
         abort(403)
     try:
-        form = {name: text(name, 10_000) for n in range(1, MOST_STEPS + 1) for name in _names(n)}
-        run = sequences.start(db(), viewer(), email, asked(db(), viewer(), form), now=now())
+        run = sequences.start(db(), viewer(), email, asked(db(), viewer(), given()), now=now())
     except SequenceError as error:
         raise Refused({f"follow-{email.key}": str(error)}) from None
     return _back(run, "If no answer comes, it is followed up")

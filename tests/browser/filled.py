@@ -13,10 +13,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from config import teams
+from gmail_sync import oauth
+from gmail_sync.sandbox import Sandbox
+from scheduler import web_base
 from tests.browser.conftest import Served
+from tests.sandbox_fixtures import Api, as_raw, mail
 from tests.tracker.domain import a_box
 from tests.tracker.web.factories_web import ALICE, BOB, a_mail, a_mailbox, browser_of
-from tracker import activities, boxes, contacts, fields, links, people, tasks
+from tracker import activities, boxes, contacts, fields, links, mailboxes, people, tasks
 from tracker.activities import ActivityKind
 from tracker.addresses import Address, normalize
 from tracker.boxes import Box
@@ -42,6 +46,8 @@ class Filled:
     organization: str
     conversation: str
     unfiled: str
+    mailbox: str = ""  #: Alice's, once it is connected
+    draft: str = ""  #: in it, in Gmail
 
     def keys(self) -> dict[str, str]:
         """Those that addresses are made of, by name."""
@@ -113,6 +119,18 @@ def _mail(session: Session, mailbox: Mailbox, now: datetime) -> tuple[Conversati
         sender = f"news{number}@list.test"
         a_mail(session, mailbox, f"Newsletter {number}", sender=sender, at=now - timedelta(hours=number + 1))
     return filed, unfiled
+
+
+def begin_a_draft(session: Session, served: Served, sandbox: Sandbox, team: Filled) -> None:
+    """Connect Alice's mailbox at the sandbox, and leave a draft in it; commits."""
+    sandbox.add_user(ALICE)
+    post = served.app.extensions[web_base.EXTENSION].post
+    sealed = post.gmail.vault.seal(oauth.authorized_user(sandbox.credentials(ALICE)))
+    mailbox = mailboxes.connect(session, session.merge(team.alice), ALICE, sealed, datetime.now(UTC))
+    session.commit()
+    raw = mail("Begun in Gmail", sender=ALICE, to=f"Dana Okafor <{DANA}>", body="Dear Dana, about the rooms:")
+    made = Api(sandbox, ALICE).post("drafts", {"message": {"raw": as_raw(raw)}})
+    team.mailbox, team.draft = mailbox.key, made["id"]
 
 
 def sign_in(context: BrowserContext, served: Served, user: User) -> None:

@@ -13,6 +13,7 @@ from importlib.resources import files
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize
 
+from gmail_sync.sandbox import Sandbox
 from tests.browser import filled
 from tests.browser.conftest import Served
 from tests.browser.filled import Filled
@@ -72,7 +73,9 @@ PAGES = {
         "/compose?box={box}",
         "/outbox",
         "/outbox/drafts",
+        "/outbox/drafts/{mailbox}/{draft}",
         "/templates",
+        "/calendar",
     ],
 }
 WIDE: ViewportSize = {"width": 1400, "height": 900}
@@ -92,10 +95,12 @@ AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")
 
 
 @pytest.fixture
-def team(served: Served, sessions: Sessions) -> Filled:
+def team(served: Served, sessions: Sessions, sandbox: Sandbox) -> Filled:
     """A team that has been at work."""
     with sessions() as session:
-        return filled.fill(session)
+        team = filled.fill(session)
+        filled.begin_a_draft(session, served, sandbox, team)
+        return team
 
 
 @dataclass(slots=True)

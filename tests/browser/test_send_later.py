@@ -83,7 +83,7 @@ def by_mouse(desk: Desk) -> None:
     preview = page.locator("#compose-preview")
     expect(preview).to_contain_text("09:00 in Tokyo (your")
     expect(preview).to_contain_text("Tokyo")
-    page.get_by_label("Template").select_option("Offer")
+    page.locator("#compose-template").select_option("Offer")
     expect(page.get_by_label("Subject")).to_have_value("For {{box.name}}")
     expect(preview).to_contain_text("For Acme: two cold rooms")  # as Dana reads it
     expect(preview).to_contain_text("Dear Dana,")

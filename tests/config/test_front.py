@@ -15,13 +15,16 @@ import requests
 
 from config import teams
 from config.app import create_app
-from config.asgi import Front
+from config.asgi import Front, create_front
 from config.settings import load
-from config.wsgi import LARGEST, SMALL, Behind
+from config.wsgi import LARGEST, ROOMY, SMALL, Behind
+from scheduler import web_compose
 from tests.config.running import Running, answers, environment, free_port
 from tests.loops import apart
 from tests.tracker.web.factories_web import browser_of
+from tracker import csv_files
 from tracker.db import Sessions, transaction
+from tracker.web import imports
 
 local: ContextVar[str] = ContextVar("local", default="")
 
@@ -50,7 +53,7 @@ def ask(
         sent.append(message)
 
     async def whole() -> None:
-        bridge = Behind(app, 2)
+        bridge = Behind(app, 2, roomy=("/compose", "/outbox/"))
         try:
             await bridge(scope, receive, send)
         finally:
@@ -153,6 +156,20 @@ def test_of_a_body_that_nobody_takes_only_so_much_is_read_that_it_can_be_refused
     assert body_of(ask(reads, part, headers=[(b"content-length", b"99999999")])) == b"0"
 
 
+@pytest.mark.parametrize(("path", "most"), [
+    ("/compose", ROOMY), ("/outbox/k/edit", ROOMY), ("/outbox", LARGEST), ("/sign-in", LARGEST),
+    ("/b/compose", LARGEST),
+])  # fmt: skip
+def test_only_mail_with_its_files_may_be_large(path: str, most: int) -> None:
+    def reads(environ: Any, start: Any) -> list[bytes]:
+        start("200 OK", [])
+        return [str(len(environ["wsgi.input"].read())).encode()]
+
+    whole, rest = b"x" * most, b"more"
+    assert body_of(ask(reads, whole, path=path)) == str(most).encode()
+    assert body_of(ask(reads, whole, rest, path=path)) == b"0"
+
+
 @pytest.mark.parametrize(
     "header", [(b"content-length", b"100"), (b"content-length", b"3000000"), (b"transfer-encoding", b"chunked")]
 )
@@ -166,6 +183,20 @@ def test_a_client_that_leaves_while_it_sends_takes_no_thread(header: tuple[bytes
     chunked = [(b"content-length", b"0")] if header[0] == b"transfer-encoding" else []
     assert ask(app, b"half", headers=[header, *chunked], leaves=True) == []
     assert called == []
+
+
+def test_the_front_has_room_where_mail_with_files_is_sent_and_there_only(database_url: str) -> None:
+    settings = load(database_url=database_url, secret_key="k" * 40)
+    behind = create_front(settings).rest
+    assert isinstance(behind, Behind)
+    rules = create_app(settings).url_map.iter_rules()
+    sent = {rule.rule for rule in rules if "POST" in (rule.methods or ()) and rule.endpoint.startswith("compose.")}
+    assert sent == {"/compose", "/compose/preview", "/outbox/<key>/edit"}
+    assert [path for path in sent if not path.startswith(behind.roomy)] == []
+    assert not "/outbox".startswith(behind.roomy)
+    assert not "/p/key/import".startswith(behind.roomy)
+    assert csv_files.MOST_BYTES + imports.ROOM < LARGEST < web_compose.LARGEST_FORM < ROOMY
+    behind.close()
 
 
 def test_requests_go_to_the_door_of_their_path() -> None:

@@ -12,15 +12,15 @@ from gmail_sync.sandbox import Fault
 from scheduler import due, outbox, preparing, time_zones, tz_release, whereabouts
 from scheduler.due import Places
 from scheduler.letters import Attachment, LetterError
-from scheduler.outbox import About, Found, OutboxConflict, OutboxError, ScheduledEmail, When, Zone
-from scheduler.states import ARROWS, State
+from scheduler.outbox import About, Found, Guard, OutboxConflict, OutboxError, ScheduledEmail, When, Zone
+from scheduler.states import ARROWS, EDITABLE, State
 from tests.gmail_sync.syncing import ALICE, BOB
 from tests.scheduler.sending import NINE, NOW, Office, a_letter, at_nine, days, drafts_of
 from tests.tracker.domain import a_contact
 from tracker import people
 from tracker.db import transaction
 from tracker.mailboxes import Mailbox
-from tracker.people import User, viewer_of
+from tracker.people import Role, User, viewer_of
 
 Verb = Callable[..., Any]
 DRAFT: dict[str, Any] = {"draft_id": "r1", "behind": False}
@@ -229,6 +229,53 @@ def test_only_its_owner_sends_from_a_mailbox_and_changes_what_waits(office: Offi
             outbox.queue(session, viewer, alices, a_letter(ALICE), at_nine(), About(), now=office.clock())
         assert outbox.by_key(session, viewer, email.key) is None
         assert outbox.listed(session, viewer, State, everybody=True) == []
+
+
+# -- which guards look at it
+
+
+def test_its_owner_chooses_which_guards_keep_quiet(office: Office, alices: Mailbox) -> None:
+    email = office.prepared(alices)
+    chosen = do(office, outbox.guard, email, {Guard.SAME_TEXT, Guard.ANSWERED}, version=email.version)
+    assert chosen.guards_off == ["answered", "same_text"]
+    assert (chosen.state, chosen.due_at, chosen.version) == (email.state, email.due_at, email.version + 1)
+    assert do(office, outbox.guard, email, ()).guards_off == []
+    assert office.events(email) == ["queued", "guarded", "guarded"]
+
+
+@pytest.mark.parametrize("state", [one for one in State if one not in EDITABLE])
+def test_the_guards_of_what_is_no_longer_waiting_stay(office: Office, alices: Mailbox, state: State) -> None:
+    email = at(office, alices, state)
+    with pytest.raises(OutboxConflict):
+        do(office, outbox.guard, email, {Guard.ANSWERED})
+    assert office.read(email).guards_off == []
+
+
+def test_of_two_who_choose_guards_the_one_who_saw_less_is_told(office: Office, alices: Mailbox) -> None:
+    email = office.prepared(alices)
+    do(office, outbox.guard, email, {Guard.ANSWERED})
+    with pytest.raises(OutboxConflict, match="changed meanwhile"):
+        do(office, outbox.guard, email, (), version=email.version)
+    with office.team.sessions() as one:
+        mine = one.get_one(ScheduledEmail, email.id)
+        do(office, outbox.hold, email)
+        owner = viewer_of(one.get_one(User, email.user_id), "tests")
+        with pytest.raises(OutboxConflict, match="meanwhile"):
+            outbox.guard(one, owner, mine, ())
+    assert office.read(email).guards_off == ["answered"]
+
+
+@pytest.mark.parametrize("role", [Role.MEMBER, Role.ADMIN])
+def test_nobody_chooses_the_guards_of_anothers_mail(office: Office, alices: Mailbox, role: Role) -> None:
+    office.team.connect(BOB)
+    email = office.prepared(alices)
+    with transaction(office.team.sessions) as session:
+        bob = people.by_address(session, BOB)
+        assert bob is not None
+        bob.role = role
+        with pytest.raises(PermissionError):
+            outbox.guard(session, viewer_of(bob, "tests"), session.get_one(ScheduledEmail, email.id), list(Guard))
+    assert office.read(email).guards_off == []
 
 
 def test_a_persons_word_settles_an_uncertain_mail(office: Office, alices: Mailbox) -> None:

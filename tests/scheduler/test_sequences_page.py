@@ -79,9 +79,10 @@ def test_others_may_look_but_not_touch(
 
 
 def test_wrong_input_is_told_in_words(team: Team, write: Session) -> None:
-    assert web_sequences.asked(write, team.viewer, {"follow_text-1": "left without days"}) == []
+    assert web_sequences.asked(write, team.viewer, {"follow_days-1": "", "follow_text-1": " "}) == []
     for form, words in (
         ({"follow_days-1": "x", "follow_text-1": "y"}, "a number of days"),
+        ({"follow_text-2": "left without days"}, "Follow-up 2: say after how many"),
         ({"follow_days-1": "1"}, "says nothing"),
         ({"follow_days-1": "999", "follow_text-1": "y"}, "1 to 365"),
     ):
