@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from flask import Flask
-from playwright.sync_api import Browser, Error, Page, sync_playwright
+from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 from werkzeug.serving import make_server
 
 from config import rooms
@@ -17,6 +17,8 @@ from config.app import create_app
 from config.settings import load
 from gmail_sync.sandbox import Sandbox
 from tests.browser.chromium import find
+
+expect.set_options(timeout=15_000)  # as the pages' own: a machine that runs many tests at once is slow
 
 
 @dataclass(slots=True)

@@ -107,7 +107,7 @@ def test_what_the_box_says_is_changed_where_it_stands(desk: Desk) -> None:
     expect(value).to_have_value("a lot")
     value.fill("13000 EUR")
     value.press("Tab")
-    expect(page.get_by_text("set Value to 13,000 EUR")).to_be_visible()
+    expect(page.get_by_text("set Value to €13,000")).to_be_visible()
     page.locator("#owner").select_option(label="Bob Baker")
     expect(page.get_by_text("gave it to Bob Baker")).to_be_visible()
     page.reload()

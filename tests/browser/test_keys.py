@@ -14,7 +14,6 @@ from tests.browser.filled import Filled
 from tracker.db import Sessions
 
 pytestmark = pytest.mark.browser
-expect.set_options(timeout=15_000)  # as the pages' own: a machine that runs many tests at once is slow
 
 
 @pytest.fixture

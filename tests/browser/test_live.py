@@ -157,7 +157,8 @@ def test_two_people_see_each_others_moves_on_the_board(chromium: Browser, server
         page.evaluate("window.marked = true")
     for mover, other, to in ((alice, bob, "Lead"), (bob, alice, "Qualified")):
         mover.locator(".card", has_text="Acme deal").drag_to(column(mover, to).locator(".cards"))
-        expect(column(other, to).locator(".card", has_text="Acme deal")).to_be_visible()
+        for seen in (mover, other):
+            expect(column(seen, to).locator(".card", has_text="Acme deal")).to_be_visible()
         expect(other.locator(".card", has_text="Acme deal")).to_have_count(1)
         assert other.evaluate("window.marked")
 
@@ -294,10 +295,16 @@ def test_five_hundred_updates_leave_nothing_behind(chromium: Browser, server: Se
     update(40)
     before, connected = counters(), connections()
     update(500)
-    after = counters()
-    assert after["nodes"] <= before["nodes"] + 50, (before, after)
-    assert after["listeners"] <= before["listeners"] + 5, (before, after)
-    assert after["documents"] <= before["documents"]
+    allowed = {
+        "nodes": before["nodes"] + 50,
+        "listeners": before["listeners"] + 5,
+        "documents": before["documents"],
+    }
+
+    def is_let_go() -> bool:  # what is unreachable may take the collector more than one turn
+        return all(count <= allowed[what] for what, count in counters().items())
+
+    until(is_let_go)
     assert connections() <= connected + 1
 
 

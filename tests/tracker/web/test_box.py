@@ -270,7 +270,7 @@ class TestFields:
         values = again(write, box).values
         assert values[value.key]["amount"] == "200"
         assert values[close.key] == "2026-12-24"
-        assert browser.get(f"/b/{box.key}").text.count("set Value to 100 EUR") == 1
+        assert browser.get(f"/b/{box.key}").text.count("set Value to €100") == 1
 
     def test_that_a_teammate_changed_meanwhile_are_told_and_replaced_only_knowingly(
         self, app: Flask, browser: FlaskClient, team: Team, write: Session
