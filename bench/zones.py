@@ -25,9 +25,9 @@ from pathlib import Path
 
 from gmail_sync.mime_headers import written_date
 from gmail_sync.sandbox import mbox
-from scheduler import zone_places
-from scheduler.zone_offsets import DOMAIN, Hint, Sighting, next_offset
-from scheduler.zone_rules import EARLIEST
+from scheduler.zones import places as zone_places
+from scheduler.zones.offsets import DOMAIN, Hint, Sighting, next_offset
+from scheduler.zones.rules import EARLIEST
 from tracker.addresses import domain_of, parse_addresses
 
 MAIL = Path(__file__).parents[2] / "shared" / "mail" / "ham.mbox.gz"

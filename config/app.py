@@ -15,8 +15,12 @@ from config.rooms import Rooms
 from config.settings import Settings
 from gmail_sync import sync
 from gmail_sync import web as gmail_web
-from scheduler import meetings, web_calendar, web_reminders, web_sequences, web_time_zones
 from scheduler import web as outbox_web
+from scheduler.calendars import meetings
+from scheduler.web import calendar as web_calendar
+from scheduler.web import reminders as web_reminders
+from scheduler.web import sequences as web_sequences
+from scheduler.web import time_zones as web_time_zones
 from tracker.web import pages
 from tracker.web.frame import Frame
 from webhooks import gmail_push

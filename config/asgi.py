@@ -12,7 +12,7 @@ from config import rooms
 from config.app import create_app
 from config.settings import Settings, load
 from config.wsgi import Behind
-from scheduler import web_compose
+from scheduler.web import compose as web_compose
 from tracker.db import plain_url
 from webhooks import live
 

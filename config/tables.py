@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from gmail_sync import budget, wanted
-from scheduler import calendar, emails, reminders, sequences, snippets, team_days, zone_store
+from scheduler import calendar, emails, reminders, sequences, snippets
+from scheduler.calendars import team_days
+from scheduler.zones import store as zone_store
 from tracker import (
     activities,
     boxes,

@@ -8,7 +8,8 @@ from functools import partial
 
 from config.rooms import Rooms
 from gmail_sync import sync
-from scheduler import calendar_jobs, due, looking, preparing, reminders, time_zones
+from scheduler import due, looking, preparing, reminders, time_zones
+from scheduler.calendars import jobs as calendar_jobs
 from scheduler.clock import Clock, Tick
 from scheduler.dispatch import Dispatcher
 from scheduler.post import Post
@@ -33,7 +34,7 @@ def ticks(rooms: Rooms) -> list[Tick]:
         Tick("scheduler.arrive", look, partial(looking.arrive_all, rooms.post)),
         Tick("scheduler.resolve", TIDY_SECONDS, partial(resolve, rooms.post)),
         Tick(
-            "scheduler.team_days",
+            "scheduler.calendars.team_days",
             calendar_jobs.DAYS_SECONDS,
             partial(calendar_jobs.look_at_days, rooms.jobs, rooms.post),
         ),

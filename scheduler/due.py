@@ -15,7 +15,8 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from scheduler import days_off, local_time, outbox, tz_release
+from scheduler import local_time, outbox, tz_release
+from scheduler.calendars import days_off
 from scheduler.local_time import Free, LateRule
 from scheduler.outbox import ScheduledEmail, Zone
 from scheduler.states import State

@@ -15,9 +15,12 @@ from sqlalchemy import func, literal, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from scheduler import zone_evidence, zone_places, zone_rules, zone_store
-from scheduler.zone_evidence import Confidence, Evidence, Inferred
-from scheduler.zone_store import ContactZone, Person
+from scheduler.zones import evidence as zone_evidence
+from scheduler.zones import places as zone_places
+from scheduler.zones import rules as zone_rules
+from scheduler.zones import store as zone_store
+from scheduler.zones.evidence import Confidence, Evidence, Inferred
+from scheduler.zones.store import ContactZone, Person
 from tracker import contacts, events, profiles, unions
 from tracker.addresses import normalize
 from tracker.contacts import Contact, ContactAddress

@@ -15,7 +15,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from scheduler import days_off, local_time, team_days, time_zones
+from scheduler import local_time, time_zones
+from scheduler.calendars import days_off, team_days
 from scheduler.local_time import NINE, Choice, Chosen, LateRule, NoWorkingDay, There
 from scheduler.outbox import When, Zone
 from scheduler.time_zones import Inferred

@@ -6,10 +6,11 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from scheduler import due, team_days, time_zones
+from scheduler import due, time_zones
+from scheduler.calendars import team_days
 from scheduler.due import Places
 from scheduler.outbox import ScheduledEmail
-from scheduler.zone_evidence import Inferred
+from scheduler.zones.evidence import Inferred
 from tracker.people import User
 
 

@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 
 from config.cli.base import Refused, rooms
 from config.rooms import Rooms
-from scheduler import days_off, letters, local_time, outbox, preparing, team_days, time_zones
+from scheduler import letters, local_time, outbox, preparing, time_zones
+from scheduler.calendars import days_off, team_days
 from scheduler.letters import Attachment, Letter, LetterError
 from scheduler.local_time import NINE, NoWorkingDay
 from scheduler.outbox import About, OutboxError, ScheduledEmail, When, Zone

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from config import teams
 from gmail_sync import oauth
 from gmail_sync.sandbox import Sandbox
-from scheduler import web_base
+from scheduler.web import base as web_base
 from tests.browser.conftest import Served
 from tests.sandbox_fixtures import Api, as_raw, mail
 from tests.tracker.domain import a_box

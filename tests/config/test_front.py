@@ -18,7 +18,7 @@ from config.app import create_app
 from config.asgi import Front, create_front
 from config.settings import load
 from config.wsgi import LARGEST, ROOMY, SMALL, Behind
-from scheduler import web_compose
+from scheduler.web import compose as web_compose
 from tests.config.running import Running, answers, environment, free_port
 from tests.loops import apart
 from tests.tracker.web.factories_web import browser_of

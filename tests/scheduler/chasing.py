@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import select
 
 from scheduler import sequence_turns
-from scheduler.days_off import days_off
+from scheduler.calendars.days_off import days_off
 from scheduler.local_time import There
 from scheduler.outbox import ScheduledEmail
 from scheduler.sequence_turns import Where

@@ -18,10 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
-from scheduler import ics, ics_days, outside, team_days
-from scheduler.days_off import days_off
-from scheduler.outside import Answer, Refused
-from scheduler.team_days import DaysError
+from scheduler.calendars import ics, ics_days, outside, team_days
+from scheduler.calendars.days_off import days_off
+from scheduler.calendars.outside import Answer, Refused
+from scheduler.calendars.team_days import DaysError
 from tests.tracker.domain import a_team
 from tests.tracker.web.conftest import Team, app, browser, team, write  # noqa: F401 - fixtures
 from tests.tracker.web.factories_web import browser_of

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler import local_time
-from scheduler.days_off import days_off
+from scheduler.calendars.days_off import days_off
 from scheduler.local_time import Choice, LateRule, NoWorkingDay, There, choose, late, next_at, resolve, wall_of
 
 TOKYO, PARIS, LONDON = ZoneInfo("Asia/Tokyo"), ZoneInfo("Europe/Paris"), ZoneInfo("Europe/London")

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, update
 from sqlalchemy.orm import Session
 
-from scheduler import meetings
+from scheduler.calendars import meetings
 from tests.tracker.domain import NOW, a_box
 from tests.tracker.web.conftest import Team, app, browser, team, write  # noqa: F401 - fixtures
 from tests.tracker.web.factories_web import ALICE, BOB, CHARLIE, a_mail, browser_of, counted

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, text
 
-from scheduler import calendar_jobs, outbox, sequence_turns, sequences, team_days
+from scheduler import outbox, sequence_turns, sequences
+from scheduler.calendars import jobs as calendar_jobs
+from scheduler.calendars import team_days
 from scheduler.outbox import About, OutboxConflict, ScheduledEmail
 from scheduler.sequence_turns import Where
 from scheduler.sequences import ARROWS, RunState, SequenceError, SequenceRun, Step, StepState, StoppedBy

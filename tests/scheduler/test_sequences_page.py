@@ -11,9 +11,10 @@ from flask.testing import FlaskClient
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from scheduler import outbox, sequences, snippets, web_sequences
+from scheduler import outbox, sequences, snippets
 from scheduler.outbox import About, ScheduledEmail
 from scheduler.sequences import SequenceError, SequenceRun, Step
+from scheduler.web import sequences as web_sequences
 from tests.scheduler.sending import a_letter, at_nine
 from tests.tracker.domain import a_box
 from tests.tracker.web.conftest import Team, app, browser, team, write  # noqa: F401 - fixtures

@@ -14,11 +14,15 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from bench import zones as bench
-from scheduler import time_zones, zone_calendars, zone_offsets, zone_places, zone_rules
+from scheduler import time_zones
 from scheduler.time_zones import Inferred, Round, ZoneError
-from scheduler.zone_evidence import Known, infer
-from scheduler.zone_offsets import Sighting
-from scheduler.zone_store import ContactZone
+from scheduler.zones import calendars as zone_calendars
+from scheduler.zones import offsets as zone_offsets
+from scheduler.zones import places as zone_places
+from scheduler.zones import rules as zone_rules
+from scheduler.zones.evidence import Known, infer
+from scheduler.zones.offsets import Sighting
+from scheduler.zones.store import ContactZone
 from tests.tracker.domain import NOW, a_contact, a_team
 from tests.tracker.web.factories_web import CHARLIE, a_mail, a_mailbox, counted
 from tracker import contacts, organizations, people, unions

@@ -10,8 +10,9 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from config import teams
-from scheduler import letters, outbox, snippets, web_compose
+from scheduler import letters, outbox, snippets
 from scheduler.outbox import ScheduledEmail
+from scheduler.web import compose as web_compose
 from tests.scheduler.web.conftest import DANA, MONDAY, Desk
 from tests.tracker.domain import a_box
 from tests.tracker.web.factories_web import ALICE, BOB, a_mail, a_mailbox, browser_of, counted

@@ -12,8 +12,10 @@ from sqlalchemy import Engine, update
 
 from config import teams
 from gmail_sync.errors import NotFound, Transient
-from scheduler import letters, outbox, preparing, snippets, web_drafts, web_outbox
+from scheduler import letters, outbox, preparing, snippets
 from scheduler.outbox import About, Found, ScheduledEmail, When
+from scheduler.web import drafts as web_drafts
+from scheduler.web import outbox as web_outbox
 from tests.scheduler.web.conftest import DANA, MONDAY, Desk
 from tests.tracker.web.factories_web import a_mailbox, browser_of, counted
 from tracker import people

@@ -7,8 +7,11 @@ from zoneinfo import ZoneInfo
 
 from flask import Blueprint, Flask, flash, render_template, request
 
-from scheduler import time_zones, zone_evidence, zone_places, zone_rules
+from scheduler import time_zones
 from scheduler.time_zones import Inferred, ZoneError
+from scheduler.zones import evidence as zone_evidence
+from scheduler.zones import places as zone_places
+from scheduler.zones import rules as zone_rules
 from tracker import phones
 from tracker.addresses import domain_of
 from tracker.contacts import Contact

@@ -8,18 +8,7 @@ from dataclasses import dataclass, replace
 from flask import Blueprint, Response, abort, flash, redirect, render_template, request, url_for
 from sqlalchemy import select
 
-from scheduler import (
-    letters,
-    outbox,
-    preparing,
-    replies,
-    sequences,
-    sheet,
-    snippets,
-    timing,
-    web_sequences,
-    writing,
-)
+from scheduler import letters, outbox, preparing, replies, sequences, sheet, snippets, timing, writing
 from scheduler.letters import Letter, LetterError
 from scheduler.local_time import LateRule
 from scheduler.outbox import Guard, ScheduledEmail, When, Zone
@@ -27,7 +16,8 @@ from scheduler.sequences import SequenceError, Step
 from scheduler.sheet import KEEP, Sheet
 from scheduler.states import EDITABLE, State
 from scheduler.timing import Asked, Timing, TimingError
-from scheduler.web_base import own_email, told, wake, web, words_of
+from scheduler.web import sequences as web_sequences
+from scheduler.web.base import own_email, told, wake, web, words_of
 from scheduler.writing import Mail
 from tracker.contacts import Contact, ContactAddress
 from tracker.web import frame, notices

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from sqlalchemy import ARRAY, DateTime, Text, collate, func, literal, select
 from sqlalchemy.orm import Session
 
-from scheduler import ics
+from scheduler.calendars import ics
 from tracker import sharing
 from tracker.addresses import normalize
 from tracker.boxes import Box

@@ -13,9 +13,10 @@ from datetime import date, datetime, timedelta
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, delete, func, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from scheduler import ics, ics_days, local_time, outside
-from scheduler.days_off import days_off
-from scheduler.outside import Answer, Refused
+from scheduler import local_time
+from scheduler.calendars import ics, ics_days, outside
+from scheduler.calendars.days_off import days_off
+from scheduler.calendars.outside import Answer, Refused
 from tracker import events
 from tracker.charsets import clean
 from tracker.db import Base, Identified, OfTeam, Sessions, insert_many, transaction

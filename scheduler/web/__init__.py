@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from flask import Flask
 
-from scheduler import web_base, web_compose, web_drafts, web_outbox, web_templates
 from scheduler.post import Post
-from scheduler.web_base import Web
+from scheduler.web import base as web_base
+from scheduler.web import compose as web_compose
+from scheduler.web import drafts as web_drafts
+from scheduler.web import outbox as web_outbox
+from scheduler.web import templates as web_templates
+from scheduler.web.base import Web
 from tracker.jobs import Jobs
 from tracker.web import contact, frame, words
 from tracker.web.contact import ContactPanel

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from scheduler import ics
+from scheduler.calendars import ics
 
 LONGEST = 62  #: days of one event
 MOST_PERIODS = 20_000  #: of all repetitions of a calendar

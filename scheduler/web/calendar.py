@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from flask import Blueprint, Flask, Response, abort, current_app, render_template, request
 
-from scheduler import calendar, calendar_jobs, reminders, team_days
-from scheduler.ics import MOST_BYTES
-from scheduler.team_days import DaysError
+from scheduler import calendar, reminders
+from scheduler.calendars import jobs as calendar_jobs
+from scheduler.calendars import team_days
+from scheduler.calendars.ics import MOST_BYTES
+from scheduler.calendars.team_days import DaysError
 from tracker import due
 from tracker.jobs import Jobs
 from tracker.people import Role

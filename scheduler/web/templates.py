@@ -6,7 +6,7 @@ from flask import Blueprint, abort, jsonify, redirect, render_template, url_for
 
 from scheduler import letters, placeholders, sheet, snippets
 from scheduler.snippets import MailTemplate
-from scheduler.web_base import told
+from scheduler.web.base import told
 from tracker.web import notices
 from tracker.web.forms import done, or_show, text
 from tracker.web.frame import Page, db, now, user, viewer

@@ -18,8 +18,8 @@ from scheduler.outbox import About, Found, ScheduledEmail
 from scheduler.sheet import Sheet
 from scheduler.states import OPEN
 from scheduler.timing import Planned, TimingError
-from scheduler.web_base import told, web
-from scheduler.web_compose import LATE
+from scheduler.web.base import told, web
+from scheduler.web.compose import LATE
 from tracker import mailboxes
 from tracker.db import among
 from tracker.mailboxes import Mailbox

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from icalendar.parser import Contentline, Contentlines
 from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON
 
-from scheduler import zone_rules
+from scheduler.zones import rules as zone_rules
 from tracker.addresses import normalize
 
 #: Characters and lines of a calendar that are read: its zones stand at the beginning.

@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from scheduler import zone_calendars, zone_offsets, zone_places, zone_rules
-from scheduler.zone_calendars import Invitation
-from scheduler.zone_offsets import Belief, Hint, Sighting
-from scheduler.zone_places import Place
+from scheduler.zones import calendars as zone_calendars
+from scheduler.zones import offsets as zone_offsets
+from scheduler.zones import places as zone_places
+from scheduler.zones import rules as zone_rules
+from scheduler.zones.calendars import Invitation
+from scheduler.zones.offsets import Belief, Hint, Sighting
+from scheduler.zones.places import Place
 
 Confidence = Literal["sure", "likely", "guess"]
 RECENT = 15  #: mails of which it is told how many fit

@@ -18,8 +18,9 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import pairwise
 
-from scheduler import zone_places, zone_rules
-from scheduler.zone_rules import Kin
+from scheduler.zones import places as zone_places
+from scheduler.zones import rules as zone_rules
+from scheduler.zones.rules import Kin
 
 MATCH = 0.95  #: how likely a mail has the offset of where its sender is
 STRAY = 0.01  #: how likely it has a certain other one: somebody else's machine, a wrong clock

@@ -13,9 +13,10 @@ from sqlalchemy import ForeignKey, Text, bindparam, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from scheduler import zone_calendars, zone_places
-from scheduler.zone_evidence import Known
-from scheduler.zone_offsets import Sighting
+from scheduler.zones import calendars as zone_calendars
+from scheduler.zones import places as zone_places
+from scheduler.zones.evidence import Known
+from scheduler.zones.offsets import Sighting
 from tracker import phones, signatures
 from tracker.addresses import domain_of
 from tracker.contacts import Contact, ContactAddress

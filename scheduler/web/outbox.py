@@ -12,13 +12,14 @@ from markupsafe import Markup
 from sqlalchemy import select
 from sqlalchemy.orm import joinedload
 
-from scheduler import outbox, time_zones, timing, web_sequences
+from scheduler import outbox, time_zones, timing
 from scheduler.letters import address
 from scheduler.outbox import ScheduledEmail, Zone
 from scheduler.sheet import unstyled
 from scheduler.states import EDITABLE, OPEN, State
 from scheduler.timing import Asked
-from scheduler.web_base import own_email, told, wake, words_of
+from scheduler.web import sequences as web_sequences
+from scheduler.web.base import own_email, told, wake, words_of
 from tracker import boxes, contacts, people
 from tracker.boxes import Box
 from tracker.contacts import Contact
