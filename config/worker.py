@@ -34,7 +34,7 @@ def ticks(rooms: Rooms) -> list[Tick]:
         Tick("scheduler.arrive", look, partial(looking.arrive_all, rooms.post)),
         Tick("scheduler.resolve", TIDY_SECONDS, partial(resolve, rooms.post)),
         Tick(
-            "scheduler.calendars.team_days",
+            "scheduler.team_days",
             calendar_jobs.DAYS_SECONDS,
             partial(calendar_jobs.look_at_days, rooms.jobs, rooms.post),
         ),

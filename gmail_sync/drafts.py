@@ -52,6 +52,7 @@ class Headers:
     recipients: tuple[str, ...]  #: To, Cc and Bcc in their normal form
     rfc822_message_id: str | None
     snippet: str
+    is_reply: bool = False  #: it says which mail it answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Trace:
     subject: str
     recipients: frozenset[str]
     since: datetime  #: no earlier message can be it
-    own_thread: bool = False  #: the thread began with the draft: whatever was sent in it is the draft
+    own_thread: bool = False  #: the thread began with the draft: what was sent in it first is the draft
 
 
 def create(gmail: Gmail, raw: bytes, key: str, thread_id: str | None = None) -> Draft:
@@ -82,12 +83,13 @@ def update(gmail: Gmail, draft_id: str, raw: bytes, key: str, thread_id: str | N
     return _draft(gmail.read("drafts.update", request))
 
 
-def delete(gmail: Gmail, draft_id: str) -> None:
-    """Delete a draft for good; one that is gone already is as good."""
+def delete(gmail: Gmail, draft_id: str) -> bool:
+    """Delete a draft for good; whether there was one: one that is gone already was deleted, or sent."""
     try:
         gmail.read("drafts.delete", gmail.users.drafts().delete(userId="me", id=draft_id))
     except NotFound:
-        return
+        return False
+    return True
 
 
 def send(gmail: Gmail, draft_id: str) -> tuple[str, str]:
@@ -166,18 +168,21 @@ def which_is(trace: Trace, messages: Iterable[Headers]) -> Headers | None:
     By our key; a draft that was edited in Gmail may have lost it, and is known by what it says and when. The
     Message-ID is no help: Gmail replaces it.
     """
-    sent = [one for one in messages if "SENT" in one.label_ids]
+    there = sorted(messages, key=lambda one: one.at)
+    sent = [one for one in there if "SENT" in one.label_ids]
     ours = [one for one in sent if one.key == trace.key]
     if ours:
         return ours[-1]
+    # A thread that has another, earlier message did not begin with the draft.
+    own = trace.own_thread and bool(sent) and there[0] is sent[0] and sent[0].at >= trace.since
     alike = [
         one
         for one in sent
         if one.key is None
         and one.at >= trace.since
-        and (trace.own_thread or (one.subject, frozenset(one.recipients)) == (trace.subject, trace.recipients))
+        and (own or (one.subject, frozenset(one.recipients)) == (trace.subject, trace.recipients))
     ]
-    return alike[0] if trace.own_thread and alike else alike[-1] if alike else None
+    return alike[0] if own and alike else alike[-1] if alike else None
 
 
 def _content(gmail: Gmail, raw: bytes, thread_id: str | None) -> dict[str, Any]:
@@ -219,4 +224,5 @@ def _headers(found: Mapping[str, Any]) -> Headers:
         recipients=tuple(dict.fromkeys(one.normalized for one in people("to", "cc", "bcc"))),
         rfc822_message_id=message_id or None,
         snippet=str(found.get("snippet", "")),
+        is_reply=bool(one("in-reply-to")),
     )

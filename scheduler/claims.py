@@ -16,8 +16,8 @@ from sqlalchemy import CursorResult, select, text, update
 from sqlalchemy.orm import Session
 
 from gmail_sync import drafts
-from scheduler import due, guards, outbox, preparing
-from scheduler.outbox import ScheduledEmail
+from scheduler import due, guards, preparing
+from scheduler.outbox import Guard, ScheduledEmail
 from scheduler.post import Post
 from scheduler.states import State
 from tracker.mailboxes import Mailbox
@@ -43,13 +43,13 @@ _DUE = text(
     """
     SELECT s.mailbox_id FROM (
       SELECT mailbox_id, min(next_at) AS next_at FROM (
-        SELECT mailbox_id, next_at FROM scheduled_emails
-        WHERE state IN ('queued', 'sending') AND next_at <= :now
-          AND NOT mailbox_id = ANY (CAST(:without AS bigint[]))
-        ORDER BY next_at LIMIT :rows
+        SELECT e.mailbox_id, e.next_at FROM scheduled_emails e
+        JOIN mailboxes m ON m.id = e.mailbox_id AND m.state = :connected
+        WHERE e.state IN ('queued', 'sending') AND e.next_at <= :now
+          AND NOT e.mailbox_id = ANY (CAST(:without AS bigint[]))
+        ORDER BY e.next_at LIMIT :rows
       ) first GROUP BY mailbox_id
     ) s
-    JOIN mailboxes m ON m.id = s.mailbox_id AND m.state = :connected
     ORDER BY s.next_at LIMIT :limit
     """
 )
@@ -100,18 +100,36 @@ def left_behind(session: Session, mailbox_ids: Sequence[int], now: datetime) -> 
 def claim(session: Session, post: Post, mailbox_ids: Sequence[int], each: int, now: datetime) -> list[Claimed]:
     """Claim what is due in mailboxes whose locks are ours, at most `each` a mailbox. Guards and lateness decide
     first; what they keep back is settled in the same transaction."""
-    guards.spread_out(session, post.places, mailbox_ids, now)
+    room = guards.spread_out(session, post.places, mailbox_ids, now)
     ids = session.scalars(_CANDIDATES, {"ids": list(mailbox_ids), "now": now, "each": each}).all()
     if not ids:
         return []
     rows = session.scalars(select(ScheduledEmail).where(ScheduledEmail.id.in_(ids)))
     found = {email.id: email for email in rows}
-    going = [email for id_ in ids if not _put_off(session, post, (email := found[id_]), now)]
+    waits = due.one_by_one(session, [found[id_] for id_ in ids], lambda email: _put_off(session, post, email, now))
+    # Where one mail's recipient turned out to be, others' may be too: they may have been moved along with it.
+    going = [
+        found[id_] for id_ in ids
+        if not waits.get(id_, True) and found[id_].state == State.QUEUED and found[id_].next_at <= now
+    ]  # fmt: skip
     kept = guards.check(session, going, now)
     for email in going:
         if email.id in kept:
-            _hold(session, email, kept[email.id])
-    return _take(session, [email for email in going if email.id not in kept], now, post.ask_after)
+            verdict = kept[email.id]
+            due.hold(session, email, verdict.reason, verdict.remedy, verdict.guard.value)
+    return _take(session, _within([email for email in going if email.id not in kept], room), now, post.ask_after)
+
+
+def _within(emails: Sequence[ScheduledEmail], room: dict[int, int]) -> list[ScheduledEmail]:
+    """Those that their mailboxes may still send today; the others are moved in a later round."""
+    left, found = dict(room), []
+    for email in emails:
+        if Guard.DAILY_LIMIT.value not in email.guards_off:
+            if left[email.mailbox_id] <= 0:
+                continue
+            left[email.mailbox_id] -= 1
+        found.append(email)
+    return found
 
 
 def _put_off(session: Session, post: Post, email: ScheduledEmail, now: datetime) -> bool:
@@ -121,16 +139,13 @@ def _put_off(session: Session, post: Post, email: ScheduledEmail, now: datetime)
         if timing.instant > now:
             due.put_off(session, email, timing, now)
             return True
+    if email.due_at > now:  # another mail's recipient is the same, and was found to be elsewhere
+        email.next_at = email.due_at
+        return True
     later = due.late(session, post.places, email, now)
     if later is not None:
         due.put_off(session, email, later, now)
     return later is not None
-
-
-def _hold(session: Session, email: ScheduledEmail, verdict: guards.Verdict) -> None:
-    columns = {"reason": verdict.reason, "remedy": verdict.remedy, "held_by": verdict.guard.value}
-    if outbox.move(session, email, State.HELD, **columns):
-        outbox.record(session, email, "email.held", why=verdict.reason, guard=verdict.guard.value)
 
 
 def _take(
@@ -140,7 +155,9 @@ def _take(
     taken = session.execute(
         update(ScheduledEmail)
         .where(
-            ScheduledEmail.id.in_([email.id for email in emails]), ScheduledEmail.state == State.QUEUED.value
+            ScheduledEmail.id.in_([email.id for email in emails]),
+            ScheduledEmail.state == State.QUEUED.value,
+            ScheduledEmail.next_at <= now,
         )
         .values(
             state=State.SENDING.value, claim_token=token, claimed_at=now, next_at=now + ask_after,

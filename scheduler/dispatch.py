@@ -285,6 +285,13 @@ class _Delivery:
             self.post.ask_for_attention(self.load.mailbox, str(error))
             self.release(waiting)
             self.doors.close(self.load.mailbox.id)
+        except BaseException:
+            # A fault of ours, or an answer that nobody foresaw. What was sent is settled all the same, what was
+            # not asked for is given back, and the mailbox is left alone for a while, not tried in circles.
+            park(self.load.mailbox.id, LONGEST_WAIT)
+            self.release(waiting)
+            self.flush()
+            raise
         self.flush()
         if self.sent and len(self.load.claimed) < self.each:  # the rush is over
             self.read_back(door)
@@ -329,8 +336,13 @@ class _Delivery:
         """Ask Gmail what became of a mail; when it does not say, ask again later."""
         try:
             return self.ask(gmail, mail, refused)
+        except NeedsAttention:
+            raise
         except Transient as error:
             return self.later(mail, error.retry_after)
+        except Permanent as error:  # it refuses to say: the mail stays in doubt, and the others go on
+            log.warning("%s: Gmail does not say what became of a mail: %s", self.load.mailbox.address, error)
+            return self.later(mail, LONGEST_WAIT)
 
     def later(self, mail: Claimed, seconds: float) -> Outcome:
         """Nobody knows yet: ask again, more and more patiently."""

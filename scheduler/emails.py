@@ -84,6 +84,7 @@ class Found:
     to: tuple[str, ...] = ()  #: as written
     recipients: tuple[str, ...] = ()  #: To, Cc and Bcc in their normal form
     snippet: str = ""
+    is_reply: bool = False
 
 
 class ScheduledEmail(OfTeam, Keyed, Base):

@@ -6,12 +6,12 @@ the answer and the claim.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import any_, literal, select, text
+from sqlalchemy import any_, func, literal, select, text
 from sqlalchemy.orm import Session
 
 from scheduler import due, local_time
@@ -24,6 +24,8 @@ CONSUMER_DOMAINS = frozenset({"gmail.com", "googlemail.com"})
 OWN_SHARE = 0.9  # of the limit; the rest is for what its owner sends by hand
 DAY = timedelta(hours=24)
 SAME_FOR = timedelta(days=90)
+SPREAD = 500  # mails of a mailbox that are moved at a time
+BEYOND = "Gmail lets this mailbox send only so many mails a day; it goes on a following morning"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ _ANSWERED = text(
       AND m.automatic IS NULL AND NOT m.auto_reply
       AND NOT c.hidden AND c.internal_date > s.decided_at
       AND (c.mailbox_id = s.mailbox_id OR m.conversation_id = s.conversation_id)
+      AND NOT EXISTS (SELECT 1 FROM own_addresses o
+                      WHERE o.team_id = s.team_id AND o.normalized = m.sender_normalized)
     ORDER BY s.id, c.internal_date DESC
     """
 )
@@ -190,16 +194,19 @@ def rooms(session: Session, mailbox_ids: Sequence[int], now: datetime) -> dict[i
     return {id_: Room(*map(int, counted)) for id_, *counted in session.execute(_ROOM, values)}
 
 
-def spread_out(session: Session, places: Places, mailbox_ids: Sequence[int], now: datetime) -> int:
-    """Have what is due beyond its mailbox's room go on the next mornings; how many mails were moved."""
-    moved = 0
-    for mailbox_id, room in rooms(session, mailbox_ids, now).items():
+def spread_out(session: Session, places: Places, mailbox_ids: Sequence[int], now: datetime) -> dict[int, int]:
+    """Have what is due beyond its mailbox's room go on the next mornings, at most `SPREAD` mails a mailbox.
+
+    Returns how many mails may go now, by mailbox: what is beyond that, and could not be moved yet, waits.
+    """
+    found = rooms(session, mailbox_ids, now)
+    for mailbox_id, room in found.items():
         if room.due > room.left:
-            moved += _spread(session, places, mailbox_id, room, now)
-    return moved
+            _spread(session, places, mailbox_id, room, now)
+    return {mailbox_id: room.left for mailbox_id, room in found.items()}
 
 
-def _spread(session: Session, places: Places, mailbox_id: int, room: Room, now: datetime) -> int:
+def _spread(session: Session, places: Places, mailbox_id: int, room: Room, now: datetime) -> None:
     """In fair order: answers to somebody first, then whatever has waited longest."""
     off = literal(Guard.DAILY_LIMIT.value) == any_(ScheduledEmail.guards_off)
     query = (
@@ -211,18 +218,57 @@ def _spread(session: Session, places: Places, mailbox_id: int, room: Room, now: 
             ~off,
         )
         .order_by(ScheduledEmail.is_reply.desc(), ScheduledEmail.created_at, ScheduledEmail.id)
+        .offset(room.left)
+        .limit(SPREAD)
         .with_for_update(skip_locked=True)
     )
-    over = session.scalars(query).all()[room.left :]
-    for place, email in enumerate(over):
-        due.put_off(session, email, _morning(session, places, email, place // max(1, room.usable), now), now)
-    return len(over)
+    over = session.scalars(query).all()
+    before = _moved_already(session, mailbox_id, now)
+    days = {email.id: (before + place) // max(1, room.usable) for place, email in enumerate(over)}
+    mornings = _Mornings(session, places, now)
+    due.one_by_one(
+        session, over, lambda email: due.put_off(session, email, mornings.of(email, days[email.id]), now)
+    )
 
 
-def _morning(session: Session, places: Places, email: ScheduledEmail, days: int, now: datetime) -> Timing:
-    zone, free = ZoneInfo(email.zone), places.free(session, email)
-    wall = local_time.next_at(local_time.NINE, zone, now + timedelta(hours=1), free)
-    for _ in range(days):
-        wall = local_time.next_at(local_time.NINE, zone, local_time.resolve(wall, zone), free)
-    why = "Gmail lets this mailbox send only so many mails a day; it goes on a following morning"
-    return Timing(wall, email.zone, email.country, why)
+def _moved_already(session: Session, mailbox_id: int, now: datetime) -> int:
+    """How many mails wait for a following morning since earlier: they keep their places."""
+    query = select(func.count()).where(
+        ScheduledEmail.mailbox_id == mailbox_id,
+        ScheduledEmail.state == State.QUEUED.value,
+        ScheduledEmail.next_at > now,
+        ScheduledEmail.moved_why == BEYOND,
+    )
+    return session.scalar(query) or 0
+
+
+class _Mornings:
+    """The working mornings to come, worked out once for all who are in a place."""
+
+    def __init__(self, session: Session, places: Places, now: datetime) -> None:
+        self._session, self._places, self._now = session, places, now
+        self._known: dict[tuple[str, str | None, bool], tuple[list[datetime], Iterator[datetime]]] = {}
+
+    def of(self, email: ScheduledEmail, days: int) -> Timing:
+        """The next morning at a mail's recipient, or one so many working days later. Raises `NoWorkingDay`."""
+        place = (email.zone, email.country, email.working_days)
+        if place not in self._known:
+            free = self._places.free(self._session, email)
+            self._known[place] = ([], _nines(ZoneInfo(email.zone), self._now + timedelta(hours=1), free))
+        walls, more = self._known[place]
+        while len(walls) <= days:
+            wall = next(more, None)
+            if wall is None:
+                raise local_time.NoWorkingDay(due.NO_DAY)
+            walls.append(wall)
+        return Timing(walls[days], email.zone, email.country, BEYOND)
+
+
+def _nines(zone: ZoneInfo, after: datetime, free: local_time.Free) -> Iterator[datetime]:
+    while True:
+        try:
+            wall = local_time.next_at(local_time.NINE, zone, after, free)
+        except local_time.NoWorkingDay:
+            return
+        yield wall
+        after = local_time.resolve(wall, zone)

@@ -35,6 +35,7 @@ JOB = "scheduler.look"
 EVERY = timedelta(minutes=5)  #: a look at all of a mailbox's drafts costs 5 units
 SETTLED = timedelta(seconds=30)  #: a younger draft may be missing from Gmail's list
 ARRIVALS = 500  # a transaction
+LONG_AGO = timedelta(days=1)  #: what was worked out then is worked out anew
 RULE = "sent_from_box"
 
 
@@ -59,7 +60,8 @@ _UNSEEN = text(
       AND (EXISTS (SELECT 1 FROM scheduled_emails s WHERE s.mailbox_id = m.id AND s.draft_id IS NOT NULL
                      AND s.state IN ('preparing', 'queued', 'sending', 'held'))
            OR EXISTS (SELECT 1 FROM scheduled_emails s WHERE s.mailbox_id = m.id AND s.state = 'sent'
-                        AND s.message_id IS NULL AND s.rfc822_message_id IS NULL))
+                        AND s.sent_gmail_id IS NOT NULL AND s.message_id IS NULL
+                        AND s.rfc822_message_id IS NULL))
     """
 )
 
@@ -127,6 +129,9 @@ def _edited(post: Post, gmail: Gmail, email: ScheduledEmail, draft: drafts.Draft
         return
     columns = outbox.as_found(preparing.found(draft, known))
     with transaction(post.sessions) as session:
+        if columns["recipients"][:1] != email.recipients[:1]:  # somebody else, who may be somewhere else
+            columns["contact_id"] = outbox.contact_of(session, email.team_id, columns["recipients"])
+            columns["resolved_at"] = email.created_at - LONG_AGO
         email = session.merge(email, load=False)
         if preparing.same(session, email, edited_in_gmail_at=post.now(), text_hash=None, raw=None, **columns):
             outbox.record(session, email, "email.edited_in_gmail")

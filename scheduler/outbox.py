@@ -74,6 +74,7 @@ def queue_draft(
         raise OutboxError("This draft has no recipient yet; add one in Gmail, then schedule it")
     email = _new(session, viewer, mailbox, when, about, now)
     email.origin, email.behind, email.state, email.prepared_at = "gmail", False, State.QUEUED.value, now
+    email.is_reply = draft.is_reply
     for name, value in as_found(draft).items():
         setattr(email, name, value)
     return _add(session, viewer, email)
@@ -89,7 +90,7 @@ def edit(
         raise OutboxConflict(_too_late(email))
     to = State.HELD if email.state == State.HELD else State.PREPARING
     columns = {**_content(letter), "behind": True, "try_at": now, "edited_in_gmail_at": None, "decided_at": now}
-    columns["contact_id"] = _contact_id(session, email.team_id, columns["recipients"])
+    columns["contact_id"] = contact_of(session, email.team_id, columns["recipients"])
     _change(session, email, to, **columns)
     _record(session, viewer, "email.edited", email)
 
@@ -237,14 +238,18 @@ def move(session: Session, email: ScheduledEmail, to: State, /, **columns: Any) 
 def as_found(draft: Found) -> dict[str, Any]:
     """The columns that say what Gmail's draft is."""
     return {
-        "draft_id": draft.draft_id,
-        "draft_message_id": draft.message_id,
-        "draft_thread_id": draft.thread_id,
-        "subject": draft.subject,
-        "to": list(draft.to),
-        "recipients": list(draft.recipients),
+        "draft_id": draft.draft_id, "draft_message_id": draft.message_id, "draft_thread_id": draft.thread_id,
+        "subject": draft.subject, "to": list(draft.to), "recipients": list(draft.recipients),
         "snippet": draft.snippet[:SNIPPET],
-    }
+    }  # fmt: skip
+
+
+def contact_of(session: Session, team_id: int, recipients: Sequence[str]) -> int | None:
+    """The contact that a mail to these people belongs to: the first one's."""
+    query = select(ContactAddress.contact_id).where(
+        ContactAddress.team_id == team_id, ContactAddress.normalized == (recipients[0] if recipients else "")
+    )
+    return session.scalar(query)
 
 
 def record(session: Session, email: ScheduledEmail, kind: str, *, actor: str = events.SYSTEM, **data: Any) -> None:
@@ -292,7 +297,7 @@ def _new(
 
 def _add(session: Session, viewer: Viewer, email: ScheduledEmail) -> ScheduledEmail:
     if email.contact_id is None:
-        email.contact_id = _contact_id(session, email.team_id, email.recipients)
+        email.contact_id = contact_of(session, email.team_id, email.recipients)
     session.add(email)
     session.flush()
     _record(session, viewer, "email.queued", email)
@@ -325,13 +330,6 @@ def _timing(when: When, now: datetime) -> dict[str, Any]:
         "working_days": when.working_days, "late_rule": when.late.value, "due_at": due, "next_at": due,
         "moved_why": None, "resolved_at": now, "rules": tz_release.current(), "decided_at": now,
     }  # fmt: skip
-
-
-def _contact_id(session: Session, team_id: int, recipients: Sequence[str]) -> int | None:
-    query = select(ContactAddress.contact_id).where(
-        ContactAddress.team_id == team_id, ContactAddress.normalized == (recipients[0] if recipients else "")
-    )
-    return session.scalar(query)
 
 
 def _ready(email: ScheduledEmail) -> State:

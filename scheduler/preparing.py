@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session, undefer
 from gmail_sync import drafts
 from gmail_sync.client import Gmail
 from gmail_sync.drafts import Draft
-from gmail_sync.errors import NeedsAttention, NotFound, Permanent, Transient
+from gmail_sync.errors import NeedsAttention, NotFound, Permanent, QuotaWait, Transient
 from scheduler import letters, locks, outbox
 from scheduler.letters import Letter
 from scheduler.outbox import DELETED_IN_GMAIL, Found, ScheduledEmail
@@ -34,7 +34,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 JOB = "scheduler.prepare"
-REFUSED_FOR = timedelta(minutes=5)
+LEAST_WAIT = timedelta(seconds=5)  #: before a draft that Gmail did not see to is tried again
+LONGEST_WAIT = timedelta(minutes=5)
 REMEDY = "Look at its recipients, its size and its text, then queue it again"
 PAGE = 25  # drafts shown on a page
 
@@ -93,9 +94,37 @@ def _prepare_all(post: Post, mailbox: Mailbox) -> None:
     gmail = post.door(mailbox)
     try:
         while (wish := _next(post, mailbox)) is not None:
-            _Preparing(post, gmail, wish).run()
+            _prepare(post, gmail, wish)
     finally:
         gmail.close()
+
+
+def _prepare(post: Post, gmail: Gmail, wish: Wish) -> None:
+    """See to one draft; one that can't be seen to now lets the others go first, whatever is wrong with it."""
+    try:
+        _Preparing(post, gmail, wish).run()
+    except (NeedsAttention, QuotaWait):  # it is not this draft's fault
+        raise
+    except Transient as error:
+        _later(post, wish, timedelta(seconds=error.retry_after))
+        raise
+    except Exception:
+        log.exception("The draft of the mail %s failed", wish.email.id)
+        _later(post, wish, LEAST_WAIT)
+
+
+def _later(post: Post, wish: Wish, least: timedelta) -> None:
+    """Try again after as long as it has been tried, unless a person changes it before."""
+    email, now = wish.email, post.now()
+    since = max(email.decided_at, email.draft_tried_at or email.decided_at)
+    wait = max(LEAST_WAIT, min(max(least, now - since), LONGEST_WAIT))
+    with transaction(post.sessions) as session:
+        session.execute(
+            update(ScheduledEmail)
+            .where(ScheduledEmail.id == email.id, ScheduledEmail.version == email.version)
+            .values(try_at=now + wait)
+            .execution_options(synchronize_session=False)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +159,7 @@ def _next(post: Post, mailbox: Mailbox) -> Wish | None:
         tried = email.draft_tried_at
         if email.draft_id is None and tried is None and email.raw is not None:
             email.draft_tried_at = now
+            email.version += 1  # who saw it untried may think that there is no draft to delete
             session.flush()
         session.expunge(email)
     return Wish(email, email.raw, tried)
@@ -187,12 +217,21 @@ class _Preparing:
         if draft_id is None and self.wish.tried_at is not None:
             found = drafts.with_key(self.gmail, email.key, self.wish.tried_at)
             draft_id = found.id if found else None
-        if draft_id is not None:
-            drafts.delete(self.gmail, draft_id)
+        if draft_id is not None and not drafts.delete(self.gmail, draft_id) and self._was_sent():
+            return
         gone = {"draft_id": None, "draft_message_id": None, "draft_thread_id": None, "draft_tried_at": None}
         with transaction(self.post.sessions) as session:
             if not same(session, email, behind=False, **gone):
                 _whatever(session, email, **gone)  # restored meanwhile: another is made
+
+    def _was_sent(self) -> bool:
+        """Whether its sender had sent in Gmail what is cancelled here: it is sent, and never again."""
+        email = self.wish.email
+        sent = drafts.find_sent(self.gmail, trace_of(email)) if email.draft_thread_id else None
+        if sent is not None:
+            with transaction(self.post.sessions) as session:
+                settle_gone(session, session.merge(email, load=False), sent, self.post.now())
+        return sent is not None
 
     def _gone(self) -> None:
         """The draft is not there any more: its sender deleted it in Gmail, or sent it there."""
@@ -255,9 +294,10 @@ def settle_gone(session: Session, email: ScheduledEmail, sent: drafts.Headers | 
     """A waiting mail's draft is gone: it went by its sender's own hand, or it is cancelled."""
     if sent is not None:
         columns = {"sent_gmail_id": sent.id, "sent_thread_id": sent.thread_id, "sent_at": sent.at}
-        told = {"rfc822_message_id": sent.rfc822_message_id, "reason": "you sent it yourself in Gmail"}
+        words = "you sent it yourself in Gmail"
+        told = {"rfc822_message_id": sent.rfc822_message_id, "reason": words, "remedy": None}
         if outbox.move(session, email, State.SENT, behind=False, **columns, **told):
-            outbox.record(session, email, "email.sent", why=told["reason"])
+            outbox.record(session, email, "email.sent", why=words)
         return
     remedy = None if email.origin == "gmail" else "Queue it again if that was a mistake"
     columns = {"behind": False, "draft_id": None, "draft_tried_at": None}
@@ -291,7 +331,7 @@ def found(draft: Draft, headers: drafts.Headers) -> Found:
     """A draft as the outbox takes it."""
     return Found(
         draft.id, draft.message_id, draft.thread_id, headers.subject, headers.to, headers.recipients,
-        headers.snippet,
+        headers.snippet, headers.is_reply,
     )  # fmt: skip
 
 

@@ -36,6 +36,7 @@ LEAD = timedelta(minutes=30)  #: a step is queued so long before it goes, so tha
 OFTEN = timedelta(minutes=1)  #: how often a mail on its way is looked at
 SELDOM = timedelta(hours=1)  #: and a run that waits for its next day: an answer is noticed at the latest then
 READ_BACK = timedelta(hours=1)  #: so long the ids of a sent mail are waited for
+SOON = timedelta(minutes=1)  #: what is late goes then: its draft has to be made
 AGAIN = timedelta(minutes=10)  #: after something went wrong
 DOOR = "follow-ups"
 
@@ -149,14 +150,14 @@ def written(one: Address) -> str:
 
 
 def _end(session: Session, viewer: Viewer, run: SequenceRun, ending: sequence_stops.Stop, now: datetime) -> None:
-    if ending.address:
-        sequences.unsubscribe(session, viewer, ending.address, ending.why, now=now)
-        session.refresh(run)
-    if run.state in sequences.LIVE:
-        try:
+    try:
+        if ending.address:
+            sequences.unsubscribe(session, viewer, ending.address, ending.why, now=now)
+            session.refresh(run)
+        if run.state in sequences.LIVE:
             sequences.stop(session, viewer, run, ending.by, ending.why, now=now)
-        except OutboxError:  # the step is going out at this very moment: look once more
-            run.next_at = now + OFTEN
+    except OutboxError:  # a step is going out at this very moment: look once more
+        run.next_at = now + OFTEN
 
 
 # -- a step that is queued
@@ -203,7 +204,7 @@ def _turn(
     except NoWorkingDay as error:
         _pause(session, viewer, run, f"follow-up {step.position}: {error}")
         return None
-    step.due_at = due = now if when.rule == Zone.NOW else when.instant
+    step.due_at = due = when.instant
     if due - LEAD > now:
         run.next_at = min(due - LEAD, now + SELDOM)
         session.flush()
@@ -242,8 +243,9 @@ def _when(run: SequenceRun, step: SequenceStep, where: Where, now: datetime) -> 
     if local_time.resolve(wall, zone) <= now:
         later = local_time.late(wall, zone, now, LateRule.MORNING, free)
         if later is None:
-            wall = local_time.wall_of(now, zone)
-            return When(wall, zone.key, Zone.NOW, working_days=False, country=where.country)
+            later = local_time.wall_of(
+                now + SOON, zone
+            )  # a time like any other: late again, it is looked at again
         wall = later
     return When(wall, zone.key, Zone.RECIPIENT, working_days=True, country=where.country)
 

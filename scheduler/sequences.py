@@ -227,6 +227,7 @@ def pause(session: Session, viewer: Viewer, run: SequenceRun, why: str = "") -> 
     Raises `SequenceError`, or `OutboxConflict` if that step is just going out.
     """
     may_change(viewer, run)
+    _lock(session, run)
     queued = queued_email(session, run)
     if queued is not None and queued.state in EDITABLE and queued.state != State.HELD:
         outbox.hold(session, viewer, queued, "its follow-ups are paused", by="sequence")
@@ -239,6 +240,7 @@ def resume(session: Session, viewer: Viewer, run: SequenceRun, *, now: datetime)
     may_change(viewer, run)
     if run.state != RunState.PAUSED:
         raise SequenceError("It is not paused; look at it again")
+    _lock(session, run)
     queued = queued_email(session, run)
     change(session, run, RunState.RUNNING if run.began_at else RunState.WAITING, why=None, next_at=now)
     if queued is not None and queued.state == State.HELD and queued.held_by == "sequence":
@@ -255,6 +257,7 @@ def stop(
     Raises `SequenceError`, or `OutboxConflict` if that step is just going out.
     """
     may_change(viewer, run)
+    _lock(session, run)
     queued = queued_email(session, run)
     # First: if it is claimed at this moment, nothing is changed here either, and whoever asked looks again.
     if queued is not None and queued.state in EDITABLE:
@@ -274,7 +277,9 @@ def unsubscribe(session: Session, viewer: Viewer, address: str, why: str, *, now
         SequenceRun.team_id == viewer.team_id, SequenceRun.state.in_(LIVE),
         SequenceRun.recipients.contains([normalized]),
     )  # fmt: skip
-    runs = session.scalars(query.with_for_update()).all()
+    session.flush()
+    locked = query.order_by(SequenceRun.id).with_for_update().execution_options(populate_existing=True)
+    runs = session.scalars(locked).all()
     system = Viewer(viewer.team_id, viewer.user_id, Role.ADMIN, viewer.door)
     for run in runs:
         stop(session, system, run, StoppedBy.UNSUBSCRIBED, why, now=now)
@@ -324,6 +329,19 @@ def queued_email(session: Session, run: SequenceRun) -> ScheduledEmail | None:
 
 
 # -- what the tick shares
+
+
+def _lock(session: Session, run: SequenceRun) -> None:
+    """Lock a run before its steps' mails, as the tick does, and read its steps as they are now.
+
+    Raises `SequenceError` if it changed meanwhile.
+    """
+    session.flush()
+    query = select(SequenceRun.version).where(SequenceRun.id == run.id).with_for_update()
+    if session.scalar(query) != run.version:
+        raise SequenceError("It was changed meanwhile; look at it again")
+    steps = select(SequenceStep).where(SequenceStep.run_id == run.id)
+    session.scalars(steps.execution_options(populate_existing=True)).all()
 
 
 def change(session: Session, run: SequenceRun, to: RunState, **columns: Any) -> None:

@@ -28,7 +28,8 @@ ARROWS: dict[State, frozenset[State]] = {
     State.HELD: frozenset({State.PREPARING, State.QUEUED, State.FAILED, State.CANCELLED, State.SENT}),
     State.FAILED: frozenset({State.PREPARING, State.CANCELLED}),
     State.UNCERTAIN: frozenset({State.PREPARING, State.SENT, State.CANCELLED}),
-    State.CANCELLED: frozenset({State.PREPARING}),
+    # Sent: the rep had sent it in Gmail by hand when it was cancelled here.
+    State.CANCELLED: frozenset({State.PREPARING, State.SENT}),
     State.SENT: frozenset(),
 }
 #: What may still go out; a draft of Gmail's belongs to one of these at most.

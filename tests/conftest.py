@@ -34,6 +34,14 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(5000, 20, 20)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What waits for Chromium is asked once more when it fails, and the run says so: a machine that is busy for a
+    quarter of a minute is no fault of ours."""
+    for item in items:
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 class Compiled(BytecodeCache):
     """Templates as Python's bytecode, by name and content."""
 

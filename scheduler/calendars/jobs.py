@@ -12,7 +12,7 @@ from scheduler.calendars import team_days
 from scheduler.post import Post
 from tracker.jobs import Jobs
 
-DAYS_JOB, FOLLOW_JOB = "scheduler.calendars.team_days", "scheduler.follow_ups"
+DAYS_JOB, FOLLOW_JOB = "scheduler.team_days", "scheduler.follow_ups"
 DAYS_SECONDS, FOLLOW_SECONDS = 300.0, 30.0
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 
 import pytest
-from playwright.sync_api import Browser, Page, ViewportSize
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from gmail_sync.sandbox import Sandbox
 from tests.browser import filled
@@ -154,7 +154,7 @@ def test_every_page(looked: Looked, team: Filled, room: str) -> None:
         page.set_viewport_size(WIDE)
         answer = page.goto(address.format(**team.keys()))
         # Not until the network rests: the stream never does.
-        page.wait_for_function("!document.querySelector('.htmx-request')")
+        expect(page.locator(".htmx-request")).to_have_count(0)
         assert answer is not None
         found = looked.too_wide(WIDE)
         tall = page.evaluate("document.documentElement.scrollHeight")

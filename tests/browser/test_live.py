@@ -197,7 +197,7 @@ def test_focus_ticks_and_what_is_folded_open_stay_and_the_changed_row_shows(
     expect(page.get_by_label("Tick Acme deal")).not_to_be_checked()
     expect(page.get_by_text("Much more")).to_be_visible()
     expect(link).to_be_focused()
-    page.wait_for_function("window.flashed")
+    until(lambda: page.evaluate("window.flashed"))
     assert set(page.evaluate("window.flashed")) == {box.key} != {other.key}
 
 

@@ -81,9 +81,16 @@ class Office:
                 preparing.prepare_mailbox(self.post, mailbox.id)
             except Again:
                 unblock(self.team, mailbox)
+                self.hurry(mailbox)
                 continue
             return
         raise AssertionError("The drafts were never made")
+
+    def hurry(self, mailbox: Mailbox) -> None:
+        """What Gmail did not see to is tried again at once."""
+        with transaction(self.team.sessions) as session:
+            statement = text("UPDATE scheduled_emails SET try_at = :now WHERE mailbox_id = :id AND behind")
+            session.execute(statement, {"id": mailbox.id, "now": self.clock()})
 
     def prepared(self, mailbox: Mailbox, **named: Any) -> ScheduledEmail:
         """A mail whose draft is in Gmail."""

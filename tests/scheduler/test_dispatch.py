@@ -134,6 +134,25 @@ def test_a_refusal_fails_with_the_reason_and_what_to_do(office: Office, alices: 
     assert office.delivered() == {}
 
 
+def test_where_gmail_refuses_to_say_what_became_of_a_mail_the_others_go(office: Office, alices: Mailbox) -> None:
+    first = office.prepared(alices, subject="First")
+    office.prepared(alices, subject="Second", text="Another text")
+    nine(office)
+    faults = office.sandbox.faults
+    faults.add(Fault("lost_answer", "drafts.send", times=1))
+    faults.add(Fault("status", "drafts.get", status=400, reason="failedPrecondition"))
+    office.dispatch()
+    for minute in (3, 6):
+        nine(office, minutes=minute)
+        unblock(office.team, alices)
+        office.dispatch()
+    assert (office.state(first), office.delivered()) == (State.SENDING, {"First": 1, "Second": 1})
+    faults.clear()
+    nine(office, minutes=9)
+    office.dispatch()
+    assert (office.state(first), office.delivered()) == (State.SENT, {"First": 1, "Second": 1})
+
+
 def test_a_draft_deleted_in_gmail_at_the_last_moment_cancels(office: Office, alices: Mailbox) -> None:
     email = office.prepared(alices)
     office.sandbox.mailbox(ALICE).drafts.delete(email.draft_id or "")

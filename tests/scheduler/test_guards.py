@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event, insert
+from sqlalchemy import event, func, insert, select
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
-from scheduler import guards
-from scheduler.outbox import About, Guard, ScheduledEmail, Sender, When
+from scheduler import claims, due, guards
+from scheduler.due import Places, Timing
+from scheduler.local_time import LateRule
+from scheduler.outbox import About, Guard, ScheduledEmail, Sender, When, Zone
 from scheduler.states import State
-from tests.gmail_sync.syncing import ALICE, mail
-from tests.scheduler.sending import Office, at_nine
+from tests.gmail_sync.syncing import ALICE, BOB, mail
+from tests.scheduler.sending import NINE, Office, at_nine
 from tests.tracker.domain import a_box
 from tracker import boxes, pipelines
 from tracker.boxes import Box
@@ -58,6 +62,18 @@ def test_an_automatic_answer_or_somebody_elses_holds_nothing(
     sender = headers.pop("From", "dora@outside.example")
     office.clock.advance(minutes=30)
     office.sandbox.mailbox(ALICE).insert(mail(sender, subject="Wait!", **headers))
+    office.team.sync(alices)
+    nine(office)
+    office.dispatch()
+    assert office.state(email) == State.SENT
+
+
+@pytest.mark.parametrize("colleague", [ALICE, BOB])
+def test_mail_of_the_teams_own_is_no_answer(office: Office, alices: Mailbox, colleague: str) -> None:
+    office.team.connect(BOB)
+    email = office.prepared(alices, to=["dora@outside.example", colleague])
+    office.clock.advance(minutes=30)
+    office.sandbox.mailbox(ALICE).insert(mail(colleague, subject="Good"))
     office.team.sync(alices)
     nine(office)
     office.dispatch()
@@ -176,3 +192,152 @@ def test_all_guards_together_ask_a_fixed_number_of_questions(office: Office, ali
         return len(questions)
 
     assert asked(1) == asked(6) == 3
+
+
+# -- what goes wrong with one mail, or one team
+
+
+def never(_session: object, _team: int) -> Closed:
+    """A team that works on no day."""
+    return Closed()
+
+
+class Closed(dict[date, str]):
+    """Every day is off."""
+
+    def get(self, key: date, default: Any = None) -> Any:
+        """Why nobody works on that day."""
+        return "Closed"
+
+    def __getitem__(self, key: date) -> str:
+        return "Closed"
+
+    def __contains__(self, key: object) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("hours", "state"), [(1, State.SENT), (5, State.HELD)])
+def test_a_team_without_a_working_day_sends_as_asked_or_is_told(
+    office: Office, alices: Mailbox, hours: int, state: State
+) -> None:
+    closed = office.with_post(places=Places(team_days=never))
+    email = office.prepared(alices)
+    free = office.prepared(alices, subject="Free", when=at_nine(working_days=False, late=LateRule.WORKING_HOURS))
+    with transaction(office.team.sessions) as session:
+        due.refresh(session, closed.post.places, office.clock() + timedelta(minutes=31))
+    assert office.read(email).due_at == datetime(2026, 11, 24, 9, tzinfo=UTC)
+    nine(office)
+    office.clock.advance(hours=hours)
+    closed.dispatch()
+    assert (office.state(email), office.state(free)) == (state, State.SENT)
+    if state == State.HELD:
+        held = office.read(email)
+        assert (held.reason, held.remedy) == (due.NO_DAY, due.NO_DAY_REMEDY)
+
+
+def test_what_is_beyond_the_limit_and_has_no_working_day_is_held(office: Office, alices: Mailbox) -> None:
+    limited(office, alices, 1)
+    email = office.prepared(alices)
+    nine(office)
+    office.with_post(places=Places(team_days=never)).dispatch()
+    assert (office.state(email), office.read(email).reason) == (State.HELD, due.NO_DAY)
+
+
+def test_a_mail_that_raises_is_held_and_stops_no_other(office: Office, alices: Mailbox) -> None:
+    def raises(_session: object, email: ScheduledEmail, _now: datetime) -> None:
+        if email.subject.startswith("Bad"):
+            raise ZeroDivisionError
+
+    bad, good = office.prepared(alices, subject="Bad"), office.prepared(alices, subject="Good")
+    later = office.prepared(alices, subject="Bad later", when=at_ten())
+    broken = office.with_post(places=Places(raises))
+    with transaction(office.team.sessions) as session:
+        office.set(later, resolved_at=office.clock() - timedelta(hours=9))
+        assert due.refresh(session, broken.post.places, office.clock()) == 1
+    assert office.state(later) == State.HELD
+    nine(office)
+    for email in (bad, good):
+        office.set(email, resolved_at=office.clock() - timedelta(hours=9))
+    broken.dispatch()
+    assert (office.state(bad), office.state(good)) == (State.HELD, State.SENT)
+    assert (office.read(bad).reason, office.read(bad).held_by) == (due.TROUBLE, "trouble")
+    assert "held" in office.events(bad)
+
+
+def test_a_database_in_trouble_holds_no_mail(office: Office, alices: Mailbox) -> None:
+    def away(*_: object) -> None:
+        raise OperationalError("SELECT", {}, Exception("away"))
+
+    email = office.prepared(alices)
+    nine(office)
+    office.set(email, resolved_at=office.clock() - timedelta(hours=9))
+    with pytest.raises(OperationalError):
+        office.with_post(places=Places(away)).dispatch()
+    assert office.state(email) == State.QUEUED
+
+
+def test_a_mail_moved_along_with_another_of_the_batch_does_not_go(office: Office, alices: Mailbox) -> None:
+    mails = [office.prepared(alices, subject=f"{number}", text=f"{number}") for number in range(2)]
+    noon = datetime(2026, 11, 24, 14, tzinfo=UTC)
+
+    def learns(session: Session, _email: ScheduledEmail, now: datetime) -> tuple[str, None]:
+        for other in mails:
+            there = session.get_one(ScheduledEmail, other.id)
+            due.put_off(session, there, Timing(NINE, "America/New_York", None, "moved"), now)
+        return "America/New_York", None
+
+    nine(office)
+    office.set(mails[1], resolved_at=office.clock() - timedelta(hours=9))  # the first is looked at before it
+    office.with_post(places=Places(learns)).dispatch()
+    assert [(office.state(one), office.read(one).due_at) for one in mails] == [(State.QUEUED, noon)] * 2
+
+
+# -- fairness
+
+
+def limited(office: Office, mailbox: Mailbox, limit: int) -> None:
+    """So many mails a day."""
+    with transaction(office.team.sessions) as session:
+        session.execute(insert(Sender).values(mailbox_id=mailbox.id, team_id=mailbox.team_id, daily_limit=limit))
+
+
+def test_what_can_not_be_spread_in_one_round_waits(
+    office: Office, alices: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guards, "SPREAD", 2)
+    limited(office, alices, 2)
+    emails = [office.queue(alices, subject=str(number), text=str(number)) for number in range(6)]
+    office.prepare(alices)
+    nine(office)
+    with transaction(office.team.sessions) as session:
+        assert len(claims.claim(session, office.post, [alices.id], 5, office.clock())) == 1
+        waiting = select(func.count()).where(
+            ScheduledEmail.state == "queued", ScheduledEmail.next_at <= office.clock()
+        )
+        assert session.scalar(waiting) == 3
+    for _ in range(2):
+        with transaction(office.team.sessions) as session:
+            assert claims.claim(session, office.post, [alices.id], 5, office.clock()) == []
+    moved = sorted(office.read(email).due_at.day for email in emails if office.state(email) == State.QUEUED)
+    assert moved == [1, 25, 26, 27, 30]  # one a working day
+
+
+def test_a_mail_for_now_that_was_moved_has_a_time_from_then_on(office: Office, alices: Mailbox) -> None:
+    limited(office, alices, 1)
+    email = office.prepared(alices, when=at_nine(rule=Zone.NOW))
+    nine(office)
+    office.dispatch()
+    assert (office.read(email).zone_rule, office.read(email).due_at.day) == (Zone.FIXED, 25)
+
+
+def test_disconnected_mailboxes_starve_nobody(office: Office, alices: Mailbox) -> None:
+    bobs = office.team.connect(BOB)
+    for number in range(6):
+        office.queue(alices, subject=str(number), text=str(number))
+    office.prepare(alices)
+    office.clock.advance(seconds=1)
+    office.prepared(bobs, when=at_nine(wall=datetime(2026, 11, 24, 9, 1)))
+    office.post.ask_for_attention(alices, "gone")
+    office.clock.now = datetime(2026, 11, 24, 9, 2, tzinfo=UTC)
+    with office.team.sessions() as session:
+        assert claims.due_mailboxes(session, office.clock(), [], 1) == [bobs.id]

@@ -357,6 +357,55 @@ def test_late_follow_ups_never_go_in_the_night(sent: Chase) -> None:
     assert sent.run.steps[0].due_at == NINE + timedelta(days=3)
 
 
+def test_a_late_follow_up_that_an_outage_makes_later_waits_for_the_morning(sent: Chase) -> None:
+    sent.office.clock.now = NINE + timedelta(days=2, hours=2, minutes=45)
+    sent.tick()
+    assert sent.run.steps[0].due_at == NINE + timedelta(days=2, hours=2, minutes=46)
+    sent.office.prepare(sent.mailbox)
+    sent.office.clock.now = NINE + timedelta(days=2, hours=14)  # nobody was there to send it
+    sent.office.dispatch()
+    assert sent.delivered() == {"Offer": 1}
+    sent.office.clock.now = NINE + timedelta(days=3)
+    sent.office.dispatch()
+    assert sent.delivered() == {"Offer": 1, "Re: Offer": 1}
+
+
+@pytest.mark.parametrize("verb", [sequences.pause, sequences.stop])
+def test_who_changes_a_run_locks_it_before_its_mail_as_the_tick_does(sent: Chase, verb: Any) -> None:
+    sent.at(NINE + timedelta(days=2, minutes=-20))
+    named = {"now": sent.office.clock()} if verb is sequences.stop else {}
+    other = threading.Thread(target=sent.act, args=(verb,), kwargs=named)
+    with transaction(sent.office.team.sessions) as session:
+        run = session.scalars(select(SequenceRun).where(SequenceRun.id == sent.run_id).with_for_update()).one()
+        other.start()
+        other.join(0.5)
+        assert other.is_alive()
+        of_step = select(ScheduledEmail.id).where(ScheduledEmail.id == run.steps[0].email_id)
+        assert session.scalar(of_step.with_for_update(nowait=True))
+    other.join(10)
+    assert sent.state[0] in (RunState.PAUSED, RunState.STOPPED)
+
+
+def test_whoever_wants_no_more_while_a_step_goes_out_is_looked_at_once_more(
+    sent: Chase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent.at(NINE + timedelta(days=2, minutes=-20))
+    sent.office.sandbox.deliver(mail(DORA, ALICE, "Re: Offer", "unsubscribe"), [ALICE])
+    sent.sync()
+
+    def claimed(*_: Any, **__: Any) -> None:
+        raise OutboxConflict("It is going out already")
+
+    sent.office.clock.advance(minutes=5)
+    with monkeypatch.context() as patched:
+        patched.setattr(outbox, "cancel", claimed)
+        sent.tick()
+    assert sent.run.next_at == sent.office.clock() + sequence_turns.OFTEN
+    sent.office.clock.advance(minutes=2)
+    sent.tick()
+    assert sent.state == (RunState.STOPPED, StoppedBy.UNSUBSCRIBED)
+
+
 def test_the_ticks_queue_jobs_for_what_is_due_and_the_jobs_do_it(sent: Chase, database_url: str) -> None:
     jobs, post, sessions = Jobs(database_url), sent.office.post, sent.office.team.sessions
 

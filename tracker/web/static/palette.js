@@ -16,7 +16,7 @@
     return made;
   };
   const input = () => dialog.querySelector("input");
-  const lines = () => [...dialog.querySelectorAll("[role=option]")];
+  const lines = () => (dialog ? [...dialog.querySelectorAll("[role=option]")] : []); // it may close while one waits
 
   function select(line) {
     for (const one of lines()) one.setAttribute("aria-selected", String(one === line));
@@ -33,11 +33,13 @@
     if (asked) asked.abort();
     asked = new AbortController();
     const here = dialog;
+    if (!here) return;
     try {
       const response = await fetch(`${ADDRESS}?${new URLSearchParams({ q: input().value })}`, { headers: { "HX-Request": "true" }, signal: asked.signal });
       if (response.headers.has("HX-Redirect")) window.location.assign(response.headers.get("HX-Redirect"));
+      const found = await response.text();
       if (!response.ok || dialog !== here) return;
-      here.querySelector("[role=listbox]").innerHTML = await response.text();
+      here.querySelector("[role=listbox]").innerHTML = found;
     } catch (error) {
       return; // another question came meanwhile, or there is no connection: what is listed stays
     }
@@ -52,6 +54,8 @@
     const list = make("div", { role: "listbox", id: "jumps", "aria-label": "Where to", class: "jumps" });
     dialog = make("dialog", { class: "palette", "aria-label": "Search or jump to" }, field, list);
     dialog.addEventListener("close", () => {
+      clearTimeout(timer);
+      asked?.abort();
       dialog.remove();
       dialog = null;
     });
