@@ -18,7 +18,7 @@ from typing import Any
 
 from gmail_sync.client import PAGE_SIZE, Gmail
 from gmail_sync.errors import NotFound
-from tracker.addresses import Address, parse_addresses
+from tracker.addresses import Address, parse_addresses, written
 from tracker.charsets import clean_line, decode_words
 
 #: Names a mail of ours: a draft is found by it whose creation was not answered, a sent mail whose sending was not.
@@ -220,7 +220,7 @@ def _headers(found: Mapping[str, Any]) -> Headers:
         at=datetime.fromtimestamp(int(found.get("internalDate", 0)) / 1000, UTC),
         key=one(KEY_HEADER.lower()) or None,
         subject=clean_line(decode_words(one("subject"))),
-        to=tuple(f"{one.name} <{one.address}>" if one.name else one.address for one in people("to")),
+        to=tuple(map(written, people("to"))),
         recipients=tuple(dict.fromkeys(one.normalized for one in people("to", "cc", "bcc"))),
         rfc822_message_id=message_id or None,
         snippet=str(found.get("snippet", "")),

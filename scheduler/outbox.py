@@ -34,6 +34,7 @@ from scheduler.outbox_lists import visible as visible
 from scheduler.outbox_lists import when_of as when_of
 from scheduler.states import ARROWS, EDITABLE, OPEN, State
 from tracker import conversations, events
+from tracker.addresses import written
 from tracker.charsets import clean_line
 from tracker.contacts import ContactAddress
 from tracker.mailboxes import Mailbox
@@ -259,7 +260,7 @@ def record(session: Session, email: ScheduledEmail, kind: str, *, actor: str = e
 
 def event_of(email: ScheduledEmail, kind: str, *, actor: str = events.SYSTEM, **data: Any) -> dict[str, Any]:
     """An event about a mail, as `events.record_many` takes it."""
-    told = {"email": email.key, "subject": email.subject, "to": ", ".join(email.to)[:300]}
+    told = {"email": email.key, "subject": email.subject, "to": ", ".join(email.to or email.recipients)[:300]}
     return {
         "team_id": email.team_id, "kind": kind, "actor": actor, "user_id": email.user_id, "box_id": email.box_id,
         "conversation_id": email.conversation_id, "mailbox_id": email.mailbox_id,
@@ -311,16 +312,12 @@ def _content(letter: Letter) -> dict[str, Any]:
     return {
         "raw": letters.as_bytes(letter),
         "subject": clean_line(letter.subject)[: letters.SUBJECT_LIMIT],
-        "to": [_shown(one.name, one.address) for one in letter.to or letter.recipients],
+        "to": [written(one) for one in letter.to],
         "recipients": recipients,
         "snippet": " ".join(letter.text.split())[:SNIPPET],
         "text_hash": text_hash(letter),
         "is_reply": letter.in_reply_to is not None,
     }
-
-
-def _shown(name: str, address: str) -> str:
-    return f"{name} <{address}>" if name else address
 
 
 def _timing(when: When, now: datetime) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import Boolean, func, literal_column, select, tuple_
 from sqlalchemy.orm import Session
 
 from scheduler import letters
@@ -16,6 +16,13 @@ from scheduler.local_time import LateRule
 from scheduler.states import OPEN, State
 from tracker.people import Viewer
 
+_SHARED = """
+    (EXISTS (SELECT 1 FROM boxes b WHERE b.id = scheduled_emails.box_id AND b.deleted_at IS NULL)
+     AND EXISTS (SELECT 1 FROM unnest(scheduled_emails.recipients) AS one(normalized) WHERE NOT EXISTS (
+       SELECT 1 FROM own_addresses o
+       WHERE o.team_id = scheduled_emails.team_id AND o.normalized = one.normalized)))
+"""
+
 
 def by_key(session: Session, viewer: Viewer, key: str) -> ScheduledEmail | None:
     """The team's scheduled email with this key, if the viewer may see it (`visible`)."""
@@ -23,11 +30,15 @@ def by_key(session: Session, viewer: Viewer, key: str) -> ScheduledEmail | None:
 
 
 def visible(viewer: Viewer) -> Any:
-    """SQL: what the viewer may see: one's own, and what is queued on a box of the team."""
+    """SQL: what the viewer may see: one's own, and what goes to somebody outside from a box that is there.
+
+    As mail that has arrived (`sharing.may_read`): internal mail is nobody else's, a deleted box shares nothing.
+    """
     mine = ScheduledEmail.team_id == viewer.team_id
     if viewer.is_system:
         return mine
-    return mine & ((ScheduledEmail.user_id == viewer.user_id) | ScheduledEmail.box_id.is_not(None))
+    shared = literal_column(_SHARED, Boolean)
+    return mine & ((ScheduledEmail.user_id == viewer.user_id) | shared)
 
 
 def listed(

@@ -71,6 +71,11 @@ def mended(markup: str) -> str:
     return rich_text.clean(_IN_HTML.sub(lambda found: _TAG.sub("", found[0]), markup))
 
 
+def escaped(text: str) -> str:
+    r"""A text or HTML that says the same once it is filled in: what somebody else wrote is no field."""
+    return text.replace("{{", r"\{{")
+
+
 def found_in(text: str) -> list[Placeholder]:
     """The fields of a plain text, in order."""
     return [one for one in _pieces(text) if isinstance(one, Placeholder)]

@@ -75,7 +75,7 @@ def same_thread(one: str, other: str) -> bool:
 
 
 def _base(line: str) -> str:
-    line = clean_line(line)
+    line = clean_line(line).replace(r"\{{", "{{")  # as it goes out; see `placeholders.escaped`
     while found := _RE.match(line) or re.match(r"fwd?\s*:", line, re.IGNORECASE):
         line = line[found.end() :].strip()
     return line.casefold()

@@ -24,7 +24,7 @@ from scheduler.placeholders import fill
 from scheduler.sequences import RunState, SequenceRun, SequenceStep, StepState, StoppedBy
 from scheduler.states import State
 from tracker import people
-from tracker.addresses import Address, normalize
+from tracker.addresses import Address, normalize, written
 from tracker.conversations import Conversation, Thread
 from tracker.db import Sessions, transaction
 from tracker.people import User, Viewer
@@ -127,7 +127,8 @@ def _has_begun(session: Session, viewer: Viewer, run: SequenceRun, now: datetime
     assert email.sent_at is not None
     letter = outbox.letter_of(email)
     before = list(letter.references) if letter is not None else []
-    run.subject, run.to, run.recipients, run.box_id = email.subject, email.to, email.recipients, email.box_id
+    run.subject, run.recipients, run.box_id = email.subject, email.recipients, email.box_id
+    run.to = sequences.to_of(email)  # it may have been edited since
     run.cc = [written(one) for one in letter.cc] if letter is not None else []
     session.flush()
     sequences.change(
@@ -141,12 +142,6 @@ def _has_begun(session: Session, viewer: Viewer, run: SequenceRun, now: datetime
 def _is_unread(email: ScheduledEmail, now: datetime) -> bool:
     """A mail that has just gone, of which the real Message-ID is not known yet: replies refer to it."""
     return not email.rfc822_message_id and email.sent_at is not None and now - email.sent_at < READ_BACK
-
-
-def written(one: Address) -> str:
-    """An address as it is kept."""
-    name = one.name.replace('"', "")
-    return f'"{name}" <{one.address}>' if name else one.address
 
 
 def _end(session: Session, viewer: Viewer, run: SequenceRun, ending: sequence_stops.Stop, now: datetime) -> None:
@@ -255,13 +250,16 @@ def _letter(session: Session, run: SequenceRun, step: SequenceStep) -> tuple[Let
     user, to = run.user, sequences.addresses(run.to)
     if user is None or not to:
         return None, ("its sender",) if user is None else ("its recipient",)
+    cc = sequences.addresses(run.cc)
+    if not {one.normalized for one in (*to, *cc)} <= set(run.recipients):
+        return None, ("its recipient",)  # nobody gets a follow-up whom the mail before did not go to
     known = snippets.values(session, user, to[:1], sequences.box_of(session, run))
     made = fill("", step.html, known.get(to[0].normalized, {}))
     if made.missing:
         return None, made.missing
     sender = Address(user.name, run.mailbox.address, normalize(run.mailbox.address))
     letter = Letter(
-        from_=sender, to=to, cc=sequences.addresses(run.cc), bcc=(), subject=replies.subject(run.subject),
+        from_=sender, to=to, cc=cc, bcc=(), subject=replies.subject(run.subject),
         html=made.html, text=rich_text.to_plain(made.html), attachments=(),
         in_reply_to=run.references[-1] if run.references else None, references=tuple(run.references),
     )  # fmt: skip

@@ -32,7 +32,7 @@ from scheduler import outbox, placeholders, rich_text, snippets
 from scheduler.outbox import ScheduledEmail
 from scheduler.states import EDITABLE, OPEN, State
 from tracker import events
-from tracker.addresses import Address, parse_addresses
+from tracker.addresses import Address, parse_addresses, written
 from tracker.boxes import Box
 from tracker.db import Base, Identified, Keyed, OfTeam
 from tracker.mailboxes import Mailbox
@@ -186,10 +186,13 @@ def start(
     asked = select(SequenceRun.id).where(SequenceRun.email_id == email.id, SequenceRun.state.in_(LIVE))
     if session.scalar(asked) is not None:
         raise SequenceError("That mail has follow-ups already; stop them first")
+    to = to_of(email)
+    if not to:
+        raise SequenceError("Follow-ups need somebody in To: they go to nobody whom Bcc hides")
     refuse_unsubscribed(session, email.team_id, email.recipients)
     run = SequenceRun(
         team_id=email.team_id, user_id=viewer.user_id or email.user_id, mailbox_id=email.mailbox_id,
-        box_id=email.box_id, email_id=email.id, subject=email.subject, to=email.to, cc=[],
+        box_id=email.box_id, email_id=email.id, subject=email.subject, to=to, cc=[],
         recipients=email.recipients, state=RunState.WAITING.value, next_at=now, created_at=now, version=1,
         references=[],
     )  # fmt: skip
@@ -402,6 +405,12 @@ def record(session: Session, run: SequenceRun, kind: str, viewer: Viewer, **data
 def addresses(written: Sequence[str]) -> tuple[Address, ...]:
     """Addresses as they are kept, as those of a letter."""
     return tuple(parse_addresses(written))
+
+
+def to_of(email: ScheduledEmail) -> list[str]:
+    """Whom a mail's follow-ups go to, as it is kept: who stands in its To, and never who stands in Bcc."""
+    letter = outbox.letter_of(email)
+    return [written(one) for one in (letter.to if letter is not None else addresses(email.to))]
 
 
 def box_of(session: Session, run: SequenceRun) -> Box | None:

@@ -203,11 +203,12 @@ def edited(email: ScheduledEmail, letter: Letter) -> Sheet:
     own = mailboxes.of_user(db(), user().id)
     mailbox = next((one for one in own if one.id == email.mailbox_id), None) or abort(404)
     html, quote = replies.split(letter.html or rich_text.from_plain(letter.text))
+    said = placeholders.escaped  # it was filled in when it was queued, and is not a second time
     when = outbox.when_of(email)
     return Sheet(
         own=[mailbox], mailbox=mailbox, box=db().get(Box, email.box_id) if email.box_id else None,
         email=email, letter=letter, to=writing.in_line(letter.to), cc=writing.in_line(letter.cc),
-        bcc=writing.in_line(letter.bcc), subject=letter.subject, html=html, quote=quote, asked=KEEP,
+        bcc=writing.in_line(letter.bcc), subject=said(letter.subject), html=said(html), quote=quote, asked=KEEP,
         at=f"{when.wall:%H:%M}", on=f"{when.wall:%Y-%m-%d}" if when.rule != Zone.NOW else "",
         working_days=email.working_days, late=email.late_rule,
         guards_off=frozenset(Guard(one) for one in email.guards_off if one in set(Guard)),

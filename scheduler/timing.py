@@ -175,13 +175,13 @@ def _alone(timing: Timing, main: Place, own_zone: ZoneInfo, now: datetime) -> Pl
 
 
 def _check(day: date, at: time, zone: ZoneInfo, now: datetime) -> None:
-    wall = datetime.combine(day, at)
-    if local_time.resolve(wall, zone) <= now:
+    if day > now.date() + timedelta(days=MOST_DAYS):  # before any reckoning: 9999-12-31 has no instant everywhere
+        raise TimingError("That is more than a year ahead; choose an earlier day")
+    long_past = day < now.date() - timedelta(days=2)
+    if long_past or local_time.resolve(datetime.combine(day, at), zone) <= now:
         raise TimingError(
             f"{_day(day)}, {at:%H:%M} has passed in {local_time.place_of(zone)}; choose a later time"
         )
-    if day > now.date() + timedelta(days=MOST_DAYS):
-        raise TimingError("That is more than a year ahead; choose an earlier day")
 
 
 def _notes(chosen: Chosen, there: There, picked: date | None) -> list[str]:

@@ -14,7 +14,7 @@ from scheduler import letters, placeholders, replies, rich_text, snippets, timin
 from scheduler.letters import Attachment, Letter, LetterError
 from scheduler.replies import Original
 from scheduler.timing import Place, Planned, Timing
-from tracker.addresses import Address, parse_addresses
+from tracker.addresses import Address, parse_addresses, written
 from tracker.boxes import Box
 from tracker.conversations import Thread
 from tracker.db import among
@@ -35,7 +35,7 @@ class Written:
     bcc: tuple[Address, ...] = ()
     subject: str = ""
     html: str = ""
-    quote: str = ""  #: HTML of the mail that is answered
+    quote: str = ""  #: HTML of the mail that is answered; never filled in
     files: tuple[Attachment, ...] = ()
     separate: bool = False
     in_reply_to: str | None = None
@@ -77,14 +77,7 @@ def _check(field: str, address: Address) -> None:
 
 def in_line(addresses: Sequence[Address]) -> str:
     """Addresses as a line of the form."""
-    return ", ".join(_written(one) for one in addresses)
-
-
-def _written(one: Address) -> str:
-    if not one.name:
-        return one.address
-    name = one.name.replace('"', "'")
-    return f'"{name}" <{one.address}>' if re.search(r"[,;:<>@()\[\]]", name) else f"{name} <{one.address}>"
+    return ", ".join(written(one) for one in addresses)
 
 
 def mails(
@@ -178,7 +171,7 @@ def answer(session: Session, user: User, message: Message, *, everybody: bool) -
     return Written(
         to=to,
         cc=cc,
-        subject=replies.subject(mail.subject),
+        subject=placeholders.escaped(replies.subject(mail.subject)),
         quote=replies.quoted_html(mail),
         in_reply_to=mail.message_id,
         references=replies.references(mail),

@@ -51,6 +51,9 @@ _COMPANY = re.compile(
 )
 
 
+_NOT_IN_A_NAME = re.compile(r"[,;:<>@()\[\]']|=\?")
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """One person or list in a header.
@@ -74,6 +77,14 @@ def parse_addresses(header_values: Iterable[str]) -> tuple[Address, ...]:
     for value in header_values:
         found += _parse_value(value)
     return tuple(found)
+
+
+def written(one: Address) -> str:
+    """An address as it is kept and shown; read again, it is the same one, whatever its name says."""
+    name = " ".join(one.name.replace('"', "'").replace("\\", "").split())
+    if not name:
+        return one.address
+    return f'"{name}" <{one.address}>' if _NOT_IN_A_NAME.search(name) else f"{name} <{one.address}>"
 
 
 def normalize(address: str) -> str:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import datetime, time
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 from sqlalchemy import select
@@ -100,7 +100,7 @@ def _when(
     name, country = zone or inferred.zone, None if zone else inferred.country
     try:
         there = ZoneInfo(name)
-    except (KeyError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):
         raise Refused(f"{name} is no time zone; expected a name such as Europe/Paris") from None
     if at_once:
         return When(local_time.wall_of(now, there), name, Zone.NOW, working_days=False)

@@ -8,7 +8,7 @@ A rule that says more counts for its first day only, and is told.
 from __future__ import annotations
 
 import calendar
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from scheduler.calendars import ics
 
 LONGEST = 62  #: days of one event
-MOST_PERIODS = 20_000  #: of all repetitions of a calendar
+MOST_CANDIDATES = 50_000  #: days that are looked at, of all repetitions of a calendar
 MOST_PROBLEMS = 5
 _WEEKDAYS = {name: number for number, name in enumerate(("MO", "TU", "WE", "TH", "FR", "SA", "SU"))}
 _READ = {"FREQ", "INTERVAL", "COUNT", "UNTIL", "BYDAY", "BYMONTH", "BYMONTHDAY", "WKST"}
@@ -40,7 +40,7 @@ def read(text: str, first: date, last: date) -> Days:
     moved = {(event.text("UID"), event.when("RECURRENCE-ID")) for event in events if event.all("RECURRENCE-ID")}
     found: dict[date, str] = {}
     problems: list[str] = []
-    budget = _Budget(MOST_PERIODS)
+    budget = _Budget(MOST_CANDIDATES)
     for event in events:
         start = event.when("DTSTART")
         if start is None or isinstance(start, datetime):
@@ -82,8 +82,8 @@ class _Budget:
     def __init__(self, left: int) -> None:
         self.left = left
 
-    def spend(self) -> None:
-        self.left -= 1
+    def spend(self, days: int) -> None:
+        self.left -= days
         if self.left < 0:
             raise _Beyond
 
@@ -105,14 +105,14 @@ def _starts(event: ics.Event, start: date, first: date, last: date, budget: _Bud
 def _repeated(rule: Any, start: date, last: date, first: date, budget: _Budget) -> Iterator[date]:
     """The days of a rule up to `last`, in order, the start among them."""
     step, frequency = _whole(rule, "INTERVAL", 1), str(next(iter(rule.get("FREQ", [""]))))
-    choose = _chooser(rule, frequency, start)
+    cost, choose = _chooser(rule, frequency, start)
     period = _period(frequency, start)
     if not rule.get("COUNT") and frequency in ("DAILY", "WEEKLY") and first > start:
         # Nobody counts them: those before what is asked for need not be gone through.
         days = step * (7 if frequency == "WEEKLY" else 1)
         period += timedelta(days=max((first - period).days // days - 1, 0) * days)
     while period <= last:
-        budget.spend()
+        budget.spend(cost)
         yield from (day for day in choose(period) if start <= day <= last)
         try:
             period = _next(period, frequency, step)
@@ -136,18 +136,20 @@ def _next(period: date, frequency: str, step: int) -> date:
     return date(months // 12, months % 12 + 1, 1)
 
 
-def _chooser(rule: Any, frequency: str, start: date) -> Any:
-    """From a period's first day to the days of the rule in it. Raises `_Beyond`."""
+def _chooser(rule: Any, frequency: str, start: date) -> tuple[int, Callable[[date], Iterable[date]]]:
+    """How many days of a period are looked at, and from its first day to the rule's in it. Raises `_Beyond`."""
     if set(map(str, rule)) - _READ or frequency not in ("DAILY", "WEEKLY", "MONTHLY", "YEARLY"):
         raise _Beyond
-    by_day = [_by_day(str(one)) for one in rule.get("BYDAY", [])]
-    months = [_number(one) for one in rule.get("BYMONTH", [])] or [start.month]
-    days = [_number(one) for one in rule.get("BYMONTHDAY", [])] or [start.day]
+    by_day = {_by_day(str(one)) for one in rule.get("BYDAY", [])}
+    months = {_within(one, 1, 12) for one in rule.get("BYMONTH", [])} or {start.month}
+    days = {_within(one, -31, 31) for one in rule.get("BYMONTHDAY", [])} or {start.day}
     if frequency == "DAILY" and not (by_day or rule.get("BYMONTH") or rule.get("BYMONTHDAY")):
-        return lambda period: [period]
+        return 1, lambda period: [period]
     if frequency == "WEEKLY" and not (rule.get("BYMONTH") or rule.get("BYMONTHDAY") or any(n for n, _ in by_day)):
         weekdays = sorted({weekday for _, weekday in by_day}) or [start.weekday()]
-        return lambda period: [period + timedelta(days=one) for one in weekdays if period <= date(9998, 1, 1)]
+        return len(weekdays), lambda period: [
+            period + timedelta(days=one) for one in weekdays if period <= date(9998, 1, 1)
+        ]
     if frequency not in ("MONTHLY", "YEARLY") or (by_day and rule.get("BYMONTHDAY")):
         raise _Beyond
     if by_day and (not all(n for n, _ in by_day) or (frequency == "YEARLY" and not rule.get("BYMONTH"))):
@@ -156,38 +158,37 @@ def _chooser(rule: Any, frequency: str, start: date) -> Any:
         raise _Beyond
 
     def choose(period: date) -> Iterable[date]:
-        of = [period.month] if frequency == "MONTHLY" else months
-        made = [
+        of = {period.month} if frequency == "MONTHLY" else months
+        made = {
             day
             for month in of
             for day in ([_nth(period.year, month, *one) for one in by_day] or _of_month(period.year, month, days))
-        ]
+        }
         return sorted(day for day in made if day is not None)
 
-    return choose
+    return len(by_day or days) * (1 if frequency == "MONTHLY" else len(months)), choose
 
 
 def _of_month(year: int, month: int, days: Iterable[int]) -> list[date | None]:
-    last = calendar.monthrange(year, month)[1] if 1 <= month <= 12 else 0
+    last = calendar.monthrange(year, month)[1]
     exact = [day if day > 0 else last + 1 + day for day in days]
     return [date(year, month, day) if 1 <= day <= last else None for day in exact]
 
 
 def _nth(year: int, month: int, number: int, weekday: int) -> date | None:
     """The so-manieth weekday of a month, from its end if negative."""
-    if not 1 <= month <= 12:
+    begins, last = calendar.monthrange(year, month)
+    found = range(1 + (weekday - begins) % 7, last + 1, 7)
+    if abs(number) > len(found):
         return None
-    last = calendar.monthrange(year, month)[1]
-    found = [date(year, month, day) for day in range(1, last + 1) if date(year, month, day).weekday() == weekday]
-    return found[number - 1 if number > 0 else number] if abs(number) <= len(found) else None
+    return date(year, month, found[number - 1 if number > 0 else number])
 
 
 def _by_day(written: str) -> tuple[int, int]:
     weekday = _WEEKDAYS.get(written[-2:].upper())
-    number = written[:-2] or "0"
-    if weekday is None or not number.lstrip("+-").isdecimal() or len(number) > 3:
+    if weekday is None:
         raise _Beyond
-    return int(number), weekday
+    return _within(written[:-2], -5, 5) if written[:-2] else 0, weekday
 
 
 def _number(value: Any) -> int:
@@ -195,6 +196,13 @@ def _number(value: Any) -> int:
         return int(value)
     except (TypeError, ValueError):
         raise _Beyond from None
+
+
+def _within(value: Any, least: int, most: int) -> int:
+    number = _number(value)
+    if not number or not least <= number <= most:
+        raise _Beyond
+    return number
 
 
 def _whole(rule: Any, name: str, default: int) -> int:

@@ -19,6 +19,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.util.ssl_match_hostname import CertificateError
 
 MOST_BYTES = 1_000_000
 SECONDS = 20.0  #: for all of it
@@ -67,8 +68,15 @@ def fetch(url: str, *, etag: str = "", private: bool = False) -> Answer:
         answer = _get(url, etag, private, deadline)
         if isinstance(answer, Answer):
             return answer
-        url = checked(urljoin(url, answer))
+        url = checked(_joined(url, answer))
     raise Refused("The address leads on and on to other addresses")
+
+
+def _joined(url: str, to: str) -> str:
+    try:
+        return urljoin(url, to)
+    except ValueError:
+        raise Refused("The address leads on to what is no address") from None
 
 
 def _get(url: str, etag: str, private: bool, deadline: float) -> Answer | str:
@@ -87,6 +95,8 @@ def _get(url: str, etag: str, private: bool, deadline: float) -> Answer | str:
             "GET", path, headers=headers | ({"If-None-Match": etag} if etag else {}), preload_content=False
         )
         return _answer(connection.getresponse(), host, etag)
+    except CertificateError:
+        raise Refused(f"{host} shows the certificate of another host; check the address") from None
     except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
         raise Refused(f"{host} gave no whole answer ({type(error).__name__}); it is tried again") from None
     finally:

@@ -132,15 +132,27 @@ def refresh(sessions: Sessions, now: datetime, *, private: bool = False, fetch: 
         for calendar in due:  # whoever else ticks leaves them alone meanwhile; a crash tries again
             calendar.next_at = now + AGAIN
     for calendar in due:
-        problem, answer = None, None
         try:
-            if calendar.url is not None:
-                answer = fetch(calendar.url, etag=calendar.etag, private=private)
-        except Refused as error:
-            problem = str(error)
-        with transaction(sessions) as session:
-            _settle(session, calendar.id, calendar.url, answer, problem, now)
+            _refresh(sessions, calendar, now, private, fetch)
+        except Exception:  # whatever one holds, the others have their turn
+            log.exception("Days off of team %s", calendar.team_id)
+            with transaction(sessions) as session:
+                _settle(session, calendar.id, calendar.url, None, _BROKEN, now)
     return len(due)
+
+
+_BROKEN = "It could not be read, by an error of ours; it is tried again"
+
+
+def _refresh(sessions: Sessions, calendar: TeamCalendar, now: datetime, private: bool, fetch: Fetch) -> None:
+    problem, answer = None, None
+    try:
+        if calendar.url is not None:
+            answer = fetch(calendar.url, etag=calendar.etag, private=private)
+    except Refused as error:
+        problem = str(error)
+    with transaction(sessions) as session:
+        _settle(session, calendar.id, calendar.url, answer, problem, now)
 
 
 def _settle(

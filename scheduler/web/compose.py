@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from flask import Blueprint, Response, abort, flash, redirect, render_template, request, url_for
 from sqlalchemy import select
 
+from gmail_sync.errors import GmailError, NeedsAttention
 from scheduler import letters, outbox, preparing, replies, sequences, sheet, snippets, timing, writing
 from scheduler.letters import Letter, LetterError
 from scheduler.local_time import LateRule
@@ -155,7 +156,12 @@ def refused(key: str = "", **_: str) -> Page:
 
 
 def _sent(key: str = "") -> Sheet:
-    return sheet.filled(sheet.edited(*_editable(key))) if key else sheet.sent()
+    if not key:
+        return sheet.sent()
+    try:
+        return sheet.filled(sheet.edited(*_editable(key)))
+    except Refused:  # what it said is Gmail's alone, who does not tell: what was typed stays all the same
+        return sheet.sent()
 
 
 @bp.post("/compose")
@@ -295,7 +301,7 @@ def _set_time(email: ScheduledEmail, shown: Sheet, when: When | None) -> None:
 
 
 def _editable(key: str) -> tuple[ScheduledEmail, Letter]:
-    """One's own mail that may still be changed, and what it says; 404 for others'."""
+    """One's own mail that may still be changed, and what it says; 404 for others'. Raises `Refused`."""
     email = own_email(key)
     if email is None or email.user_id != viewer().user_id:
         abort(404)
@@ -303,7 +309,12 @@ def _editable(key: str) -> tuple[ScheduledEmail, Letter]:
     if letter is None and email.draft_id is not None:
         draft = email.draft_id
         frame.release()  # the text is Gmail's alone: nothing is held open while it is asked
-        letter = preparing.draft_letter(web().post, email.mailbox_id, draft)
+        try:
+            letter = preparing.draft_letter(web().post, email.mailbox_id, draft)
+        except GmailError as error:
+            unsaid = "Gmail does not hand out this draft just now"
+            words = str(error) if isinstance(error, NeedsAttention) else unsaid
+            raise Refused({"": words}, 503) from error
     return email, letter or abort(404)
 
 
@@ -314,7 +325,11 @@ def edit(key: str) -> Page:
     if email.state not in (*EDITABLE, *CORRECTABLE):
         flash("It can’t be changed any more", "failed")
         return redirect(url_for("outbox.show", key=key))
-    return _page(sheet.edited(*_editable(key)))
+    try:
+        return _page(sheet.edited(*_editable(key)))
+    except Refused as refusal:
+        flash(f"{refusal.messages['']}: it can’t be changed before", "failed")
+        return redirect(url_for("outbox.show", key=key))
 
 
 @bp.post("/outbox/<key>/edit")
@@ -328,7 +343,7 @@ def save(key: str) -> Page:
         if what == "template" and text("template"):
             sheet.use_template(shown, text("template"))
         return _page(shown)
-    if not text("version").isdigit() or int(text("version")) != email.version:
+    if text("version") != str(email.version):
         raise outbox.OutboxConflict("It was changed meanwhile; look at it again")
     kept, shown.separate = shown.asked == KEEP, False
     if kept:

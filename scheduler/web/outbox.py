@@ -14,9 +14,9 @@ from sqlalchemy.orm import joinedload
 
 from scheduler import outbox, time_zones, timing
 from scheduler.letters import address
-from scheduler.outbox import ScheduledEmail, Zone
+from scheduler.outbox import OutboxConflict, ScheduledEmail, Zone
 from scheduler.sheet import unstyled
-from scheduler.states import EDITABLE, OPEN, State
+from scheduler.states import EDITABLE, State
 from scheduler.timing import Asked
 from scheduler.web import sequences as web_sequences
 from scheduler.web.base import own_email, told, wake, words_of
@@ -26,7 +26,7 @@ from tracker.contacts import Contact
 from tracker.conversations import Conversation
 from tracker.db import among
 from tracker.events import Event
-from tracker.people import Viewer
+from tracker.people import User, Viewer
 from tracker.web import cursor, frame, notices, rows, words
 from tracker.web.forms import or_show, text
 from tracker.web.frame import Page, db, local_path, now, user, viewer
@@ -99,11 +99,18 @@ def why_then(email: ScheduledEmail) -> str:
         return email.moved_why
     said = {
         Zone.RECIPIENT: f"{email.wall_time:%H:%M} by their clock ({email.zone.replace('_', ' ')})",
-        Zone.SENDER: f"{email.wall_time:%H:%M} by your clock",
+        Zone.SENDER: f"{email.wall_time:%H:%M} by {_whose(email)} clock",
         Zone.FIXED: "within everybody’s working hours",
         Zone.NOW: "as soon as Gmail’s quota allows",
     }
     return said[Zone(email.zone_rule)]
+
+
+def _whose(email: ScheduledEmail) -> str:
+    if email.user_id == viewer().user_id:
+        return "your"
+    owner = db().get(User, email.user_id) if email.user_id else None
+    return f"{owner.name}’s" if owner else "its sender’s"
 
 
 def lined_up(emails: Sequence[ScheduledEmail]) -> list[Row]:
@@ -326,13 +333,21 @@ def settle(key: str) -> Page:
 @or_show(lambda: _list("waiting"))
 @told("act")
 def take_back() -> Page:
-    """The undo of queueing: what a form queued is cancelled."""
-    for key in text("emails").split(",")[:50]:
-        email = _mine(key)
-        if email.state in OPEN:
-            outbox.cancel(db(), viewer(), email, now=now())
-            wake(email.mailbox_id)
-    flash("Taken back; you find it under Cancelled", "done")
+    """The undo of queueing: what a form queued is cancelled, except what is just going out or has gone."""
+    gone = 0
+    for email in [_mine(key) for key in text("emails").split(",")[:50]]:
+        try:
+            if email.state in EDITABLE:
+                outbox.cancel(db(), viewer(), email, now=now())
+                wake(email.mailbox_id)
+        except OutboxConflict:  # claimed between our look and our change
+            gone += 1
+        else:
+            gone += email.state in (State.SENDING, State.SENT)
+    if gone:
+        flash(f"{gone} went out already; what had not is under Cancelled", "done")
+    else:
+        flash("Taken back; you find it under Cancelled", "done")
     return redirect(_there(), 303)
 
 

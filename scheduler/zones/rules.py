@@ -38,7 +38,7 @@ def _choosable() -> frozenset[str]:
     return frozenset(profiles.zones())
 
 
-@cache
+@lru_cache(maxsize=2048)  # strangers' calendars name zones, too
 def current(name: str) -> str:
     """The zone as `names` calls it: America/Los_Angeles for "US/Pacific"; "" for UTC and for none."""
     if not is_zone(name) or name.startswith("Etc/"):

@@ -17,7 +17,9 @@ from flask.testing import FlaskClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
+from urllib3.util.ssl_match_hostname import CertificateError
 
+from config import teams
 from scheduler.calendars import ics, ics_days, outside, team_days
 from scheduler.calendars.days_off import days_off
 from scheduler.calendars.outside import Answer, Refused
@@ -96,6 +98,8 @@ def days(*events: str) -> list[str]:
         (event("19700101", "RRULE:FREQ=DAILY;INTERVAL=400"), ["20261213"]),
         (event("20261201", "RRULE:FREQ=DAILY;COUNT=3", "EXDATE;VALUE=DATE:20261202"), ["20261201", "20261203"]),
         (event("20261201", "RRULE:FREQ=SECONDLY"), ["20261201"]),
+        (event("20261231", "RRULE:FREQ=MONTHLY;BYMONTHDAY=31,-1,31;COUNT=2"), ["20261231", "20270131"]),
+        (event("20261207", "RRULE:FREQ=MONTHLY;BYDAY=6MO"), ["20261207"]),
         (event("20261201", "RRULE:FREQ=YEARLY;BYSETPOS=1;BYDAY=MO"), ["20261201"]),
     ],
 )  # fmt: skip
@@ -124,6 +128,27 @@ HOSTILE = {
     "exceptions": calendar(event("20261201", "RRULE:FREQ=DAILY", *["EXDATE:" + "20260101," * 200] * 300)),
     "endless": calendar(*[event("19000101", "RRULE:FREQ=DAILY;COUNT=10000")] * 300),
     "never": calendar(*[event("19000101", "RRULE:FREQ=MONTHLY;BYMONTHDAY=99")] * 300),
+    "products": calendar(
+        *[
+            event(
+                "19000101",
+                f"RRULE:FREQ=YEARLY;BYMONTH={','.join(map(str, range(1, 13)))};BYDAY="
+                + ",".join(
+                    f"{n}{day}"
+                    for n in (*range(1, 6), *range(-5, 0))
+                    for day in ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
+                ),
+                name=str(number),
+            )
+            for number in range(400)
+        ]
+    ),
+    "same again": calendar(
+        *[
+            event("19000101", f"RRULE:FREQ=YEARLY;BYMONTH={'1,' * 199}1;BYDAY={'1MO,' * 199}1MO", name=str(number))
+            for number in range(200)
+        ]
+    ),
     "long": calendar(event("20261201", "DURATION:P99999999D")),
     "at the end": calendar(event("99991231", "DURATION:P10D", "RRULE:FREQ=WEEKLY")),
     "zone": "BEGIN:VCALENDAR\r\nBEGIN:VTIMEZONE\r\nTZID:X\r\nBEGIN:STANDARD\r\nDTSTART:19000101T000000\r\n"
@@ -241,6 +266,8 @@ def test_a_redirect_is_held_to_the_same_rules(
     assert asked == ["127.0.0.1", "169.254.169.254"]
     with pytest.raises(Refused, match="begins with"):
         outside.fetch(served(answer(b"", 302, Location="file:///etc/passwd")))
+    with pytest.raises(Refused, match="what is no address"):
+        outside.fetch(served(answer(b"", 302, Location="http://[")))
     with pytest.raises(Refused, match="on and on"):
         outside.fetch(served(answer(b"", 301, Location="/again")))
 
@@ -337,6 +364,36 @@ def test_a_feed_is_fetched_every_day_and_keeps_its_days_when_it_breaks(sessions:
     assert problem is not None
     assert "no iCalendar" in problem
     assert look(52) == (0, problem, party)
+
+
+def test_a_certificate_of_another_host_is_told(
+    served: Callable[[Handle], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def connect(_: object) -> None:
+        raise CertificateError("hostname 'x.test' doesn't match 'y.test'")
+
+    monkeypatch.setattr(outside.HTTPConnection, "connect", connect)
+    with pytest.raises(Refused, match="certificate of another host"):
+        outside.fetch(served(answer(b"")), private=True)
+
+
+def test_a_calendar_that_breaks_us_does_not_stop_the_others(sessions: Sessions) -> None:
+    with sessions() as session, session.begin():
+        viewers = [people.viewer_of(teams.found(session, "T", f"a@{one}.example", "A"), "test") for one in "ab"]
+        for number, viewer in enumerate(viewers):
+            team_days.subscribe(session, viewer, f"https://{number}.test/", NOW + timedelta(seconds=number - 9))
+
+    def fetch(url: str, **_: object) -> Answer:
+        if "0.test" in url:
+            raise RuntimeError
+        return Answer(ONE, "")
+
+    assert team_days.refresh(sessions, NOW, fetch=fetch) == 2
+    with sessions() as session:
+        broken = team_days.calendar_of(session, viewers[0].team_id)
+        assert broken is not None
+        assert "tried again" in (broken.problem or "")
+        assert team_days.of_team(session, viewers[1].team_id) == {date(2026, 12, 24): "Party"}
 
 
 def test_another_calendar_that_was_set_meanwhile_stays(sessions: Sessions) -> None:

@@ -48,6 +48,7 @@ def test_mail_is_queued_listed_held_released_and_cancelled(alices: Mailbox, env:
     [
         (("queue", "nobody@team.example", "dora@outside.example"), "is not connected"),
         (("queue", ALICE, "dora@outside.example", "--zone", "Mars/Base"), "is no time zone"),
+        (("queue", ALICE, "dora@outside.example", "--zone", "Europe"), "Europe is no time zone"),
         (("queue", ALICE, "dora@outside.example", "--at", "noon"), "is no time of day"),
         (("hold", "made-up"), "There is no mail"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from dataclasses import replace
 from datetime import datetime, timedelta
 from email import message_from_bytes
 from typing import Any
@@ -14,13 +15,14 @@ from sqlalchemy import func, select, text
 from scheduler import outbox, sequence_turns, sequences
 from scheduler.calendars import jobs as calendar_jobs
 from scheduler.calendars import team_days
+from scheduler.letters import address
 from scheduler.outbox import About, OutboxConflict, ScheduledEmail
 from scheduler.sequence_turns import Where
 from scheduler.sequences import ARROWS, RunState, SequenceError, SequenceRun, Step, StepState, StoppedBy
 from scheduler.states import State
 from tests.gmail_sync.syncing import ALICE, mail
 from tests.scheduler.chasing import DORA, NINE, STEPS, Chase
-from tests.scheduler.sending import Office, at_nine
+from tests.scheduler.sending import Office, a_letter, at_nine
 from tests.tracker.domain import a_box, stage
 from tracker import boxes, people
 from tracker.boxes import Box
@@ -195,6 +197,24 @@ def test_a_follow_up_that_somebody_cancels_ends_them(sent: Chase) -> None:
     sent.at(NINE + timedelta(days=9))
     assert sent.state == (RunState.STOPPED, StoppedBy.CANCELLED)
     assert sent.delivered() == {"Offer": 1}
+
+
+@pytest.mark.parametrize("name", ["Jane <x@evil.example>", 'x@evil.example>, "Eve\\'])
+def test_they_go_to_whom_the_mail_went_to_whatever_names_say(office: Office, alices: Mailbox, name: str) -> None:
+    letter = {"bcc": (address("", "bob@team.example"),)}
+    with transaction(office.team.sessions) as session:
+        made = replace(a_letter(alices.address, **letter), to=(address(name, DORA),))
+        email = outbox.queue(session, office.viewer(alices), alices, made, at_nine(), About(), now=office.clock())
+        run = sequences.start(session, office.viewer(alices), email, STEPS, now=office.clock())
+    assert [one.address for one in sequences.addresses(run.to)] == [DORA]
+    assert [one.address for one in sequences.addresses(email.to)] == [DORA]
+
+
+def test_who_stands_in_bcc_only_is_never_followed_up(office: Office, alices: Mailbox) -> None:
+    email = office.queue(alices, to=(), bcc=(address("", DORA), address("", "bob@team.example")))
+    assert (email.to, len(email.recipients)) == ([], 2)
+    with office.team.sessions() as session, pytest.raises(SequenceError, match="somebody in To"):
+        sequences.start(session, office.viewer(alices), email, STEPS, now=office.clock())
 
 
 # -- once

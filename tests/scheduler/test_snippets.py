@@ -37,6 +37,14 @@ def test_two_braces_can_be_written() -> None:
     assert placeholders.problems(r"\{{ x }}", "") == []
 
 
+@pytest.mark.parametrize(
+    "said", ["{{company}}", r"\{{x}}", "{{{x}}", "{{{{", '<a href="https://x.test/{{x}}">x</a>']
+)
+def test_what_is_escaped_says_the_same_once_filled_in(said: str) -> None:
+    made = fill(placeholders.escaped(said), placeholders.escaped(rich_text.clean(said)), VALUES)
+    assert (made.subject, made.html, made.missing) == (said, rich_text.clean(said), ())
+
+
 def test_a_field_that_an_editor_broke_by_tags_is_still_one() -> None:
     assert rich_text.to_plain(fill("", "<p>{{<b>first</b>_name}}</p>", VALUES).html) == "Anna"
 

@@ -140,6 +140,31 @@ def test_a_reply_threads_quotes_and_goes_to_whom_it_should(desk: Desk) -> None:
     assert "begins a thread of its own" in other
 
 
+def test_fields_that_the_writer_did_not_write_are_never_filled_in(desk: Desk) -> None:
+    mailbox = desk.session.merge(desk.team.mailbox)
+    talk = a_mail(desk.session, mailbox, "Offer {{box.name}}", sender=DANA, text="{{box.name}}?", thread="t-1")
+    key = message_of(desk.session, talk).key
+    desk.session.commit()
+    page = desk.alice.get(f"/compose?reply={key}").text
+    assert r'value="Re: Offer \{{box.name}}"' in page
+    assert "begins a thread of its own" not in page
+    form = desk.write(subject=r"Re: Offer \{{box.name}}", body=r"\{{x}} {{box.name}}", reply=key, quote="1")
+    desk.alice.post("/compose", data=form)
+    (email,) = desk.queued()
+    before = letter(email)
+    assert before.subject == "Re: Offer {{box.name}}"
+    assert before.text.startswith("{{x}} Acme")
+    assert "> {{box.name}}?" in before.text
+    page = desk.alice.get(f"/outbox/{email.key}/edit").text
+    assert r'value="Re: Offer \{{box.name}}"' in page
+    assert r"\{{x}} Acme</textarea>" in page
+    form = desk.write(subject=before.subject.replace("{{", r"\{{"), body=r"\{{x}} Acme", when="keep", quote="1",
+                      version=str(email.version), box=None)  # fmt: skip
+    assert desk.alice.post(f"/outbox/{email.key}/edit", data=form).status_code == 303
+    after = letter(desk.queued()[0])
+    assert (after.subject, after.text) == (before.subject, before.text)
+
+
 def test_references_of_the_answered_mail_are_carried_on(desk: Desk) -> None:
     talk = a_mail(
         desk.session, desk.session.merge(desk.team.mailbox), "Rooms", sender=DANA, message_id="3@acme.test"

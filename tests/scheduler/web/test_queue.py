@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from flask import Flask
@@ -12,7 +13,7 @@ from sqlalchemy import Engine, update
 
 from config import teams
 from gmail_sync.errors import NotFound, Transient
-from scheduler import letters, outbox, preparing, snippets
+from scheduler import letters, outbox, preparing, snippets, timing
 from scheduler.outbox import About, Found, ScheduledEmail, When
 from scheduler.web import drafts as web_drafts
 from scheduler.web import outbox as web_outbox
@@ -177,6 +178,32 @@ def test_a_teammate_sees_what_waits_on_a_box_and_changes_nothing(desk: Desk) -> 
     assert desk.bob.get(f"/outbox/{email.key}/edit").status_code == 404
     assert desk.bob.post("/outbox/take-back", data={"emails": email.key}).status_code == 404
     assert desk.queued()[0].state == "queued"
+
+
+def test_by_whose_clock_a_teammates_mail_goes(desk: Desk) -> None:
+    email = queue(desk, state="queued", zone_rule="sender")
+    assert "09:00 by your clock" in desk.alice.get(f"/outbox/{email.key}").text
+    assert "09:00 by Alice Archer’s clock" in desk.bob.get(f"/outbox/{email.key}").text
+
+
+def test_what_is_just_going_out_does_not_keep_the_rest_from_being_taken_back(desk: Desk) -> None:
+    going = queue(desk, "Going", state="sending", draft_id="d", claim_token="t", claimed_at=MONDAY)
+    keys = f"{going.key},{queue(desk, state='queued').key}"
+    page = desk.alice.post("/outbox/take-back", data={"emails": keys}, follow_redirects=True).text
+    assert "1 went out already" in page
+    assert sorted(email.state for email in desk.queued()) == ["cancelled", "sending"]
+
+
+@pytest.mark.parametrize(
+    ("day", "told"),
+    [(date.max, "more than a year ahead"), (date.min, "has passed"), (date(2026, 11, 1), "has passed")],
+)
+def test_a_day_of_no_calendar_is_refused_in_words(day: date, told: str) -> None:
+    where = timing.Place(letters.address("", DANA), timing.Inferred("Asia/Tokyo", "guess", (), None),
+                         timing.There(ZoneInfo("Asia/Tokyo"), ""))  # fmt: skip
+    for asked in (timing.Asked.THERE, timing.Asked.MINE):
+        with pytest.raises(timing.TimingError, match=told):
+            timing.plan(timing.Timing(asked, on=day), [where], ZoneInfo("America/New_York"), MONDAY)
 
 
 def test_nothing_of_another_teams_is_there(desk: Desk, app: Flask) -> None:
