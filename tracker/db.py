@@ -60,8 +60,13 @@ class Base(DeclarativeBase):
 
 
 def new_key() -> str:
-    """An opaque key to know an object by outside: 96 random bits, safe in an address."""
-    return secrets.token_urlsafe(12)
+    """An opaque key to know an object by outside: 96 random bits, safe in an address.
+
+    It never begins with a dash, which a command line would take for an option.
+    """
+    while (made := secrets.token_urlsafe(12)).startswith("-"):
+        pass
+    return made
 
 
 def utc_now() -> datetime:
