@@ -143,7 +143,7 @@ def test_however_pushes_arrive_the_end_is_the_same(follower: Follower, other: Te
     follower.box.modify(follower.box.message_ids()[0], add=("UNREAD",))
     until(lambda: follower.agrees, 10, "the end")
     assert pushes.delivered > 0
-    assert follower.syncs > 0
+    until(lambda: follower.syncs > 0, 10, "the end of a sync, whose last commit may be seen before")
     until(lambda: follower.wakes.empty(), 10, "the last wake")
     assert ends_the_same(follower, other)
 
