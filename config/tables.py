@@ -28,11 +28,12 @@ from tracker import (
     views,
 )
 from tracker.db import Base
+from webhooks import hits, tracks
 
 SLICES = (
     people, mailboxes, messages, conversations, organizations, contacts, pipelines, fields, boxes, filing, events,
     facts, totals, tasks, activities, links, views, snoozes, imports,
-    budget, wanted, emails, zone_store,
+    budget, wanted, tracks, hits, emails, zone_store,
     snippets, calendar, team_days, sequences, reminders,
 )  # fmt: skip
 metadata = Base.metadata
