@@ -23,7 +23,10 @@ from scheduler.web import sequences as web_sequences
 from scheduler.web import time_zones as web_time_zones
 from tracker.web import pages
 from tracker.web.frame import Frame
-from webhooks import gmail_push
+from webhooks import client_address, gmail_push
+from webhooks import web as webhooks_web
+from webhooks.web import own_views as web_own_views
+from webhooks.web import privacy as web_privacy
 
 SESSION_DAYS = 30
 
@@ -53,6 +56,9 @@ def create_app(settings: Settings, furnished: Rooms | None = None) -> Flask:
     meetings.init_app(app)
     web_time_zones.init_app(app)
     outbox_web.init_app(app, furnished.post, furnished.jobs, soon=settings.offer_soon)
+    handed = webhooks_web.Web(furnished.push_cipher, settings.url, push_private=settings.push_private)
+    webhooks_web.init_app(app, handed)
+    web_own_views.init_app(app, client_address.networks(settings.trusted_proxies))
     _open_doors(app, settings, furnished)
     return app
 
@@ -63,6 +69,7 @@ def _open_doors(app: Flask, settings: Settings, furnished: Rooms) -> None:
     sender = gmail_push.Sender(settings.google_certs_url, address, settings.push_service_account)
     door = gmail_push.Door(furnished.sessions, sender, partial(sync.wake, furnished.jobs), furnished.gmail.now)
     app.extensions["csrf"].exempt(gmail_push.init_app(app, door))
+    app.extensions["csrf"].exempt(web_privacy.init_app(app, settings.hits_days))
 
 
 def _configure(app: Flask, settings: Settings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextlib import suppress
@@ -13,8 +14,10 @@ from config.app import create_app
 from config.settings import Settings, load
 from config.wsgi import Behind
 from scheduler.web import compose as web_compose
-from tracker.db import plain_url
-from webhooks import live
+from tracker.db import plain_url, utc_now
+from webhooks import doors, live
+from webhooks.client_address import networks
+from webhooks.hit_writer import Writer
 
 THREADS = 4
 
@@ -51,7 +54,10 @@ class Front:
     def _door(self, path: str) -> Asgi:
         if found := self.exact.get(path):
             return found
-        return next((door for beginning, door in self.below if path.startswith(beginning)), self.rest)
+        for beginning, door in self.below:
+            if path.startswith(beginning):
+                return door
+        return self.rest
 
     async def _live(self, receive: Any, send: Any) -> None:
         assert (await receive())["type"] == "lifespan.startup"
@@ -68,18 +74,24 @@ def create_front(settings: Settings) -> Front:
     furnished = rooms.furnish(settings)
     flask = create_app(settings, furnished)
     behind = Behind(flask, THREADS, roomy=web_compose.DOORS)
-    stream = live.Live(live.signed_in(flask), plain_url(settings.database_url), settings.url)
+    url = plain_url(settings.database_url)
+    stream = live.Live(live.signed_in(flask), url, settings.url)
+    hits = Writer(url, settings.data_dir / "hits")
+    tracking = doors.Doors(hits, doors.signed_in(flask), networks(settings.trusted_proxies), utc_now)
 
     async def start() -> None:
+        await hits.start()
         await stream.start()
         _at_stop_signal(stream.end)
 
     async def stop() -> None:
         await stream.stop()
+        await hits.stop()
         behind.close()
         furnished.close()
 
-    return Front({live.PATH: stream}, behind, start, stop)
+    paths: dict[str, Asgi] = {live.PATH: stream, doors.PIXELS: tracking.pixel, doors.LINKS: tracking.link}
+    return Front(paths, behind, start, stop)
 
 
 def _at_stop_signal(action: Callable[[], None]) -> None:
@@ -95,4 +107,7 @@ def _at_stop_signal(action: Callable[[], None]) -> None:
 
 def app() -> Front:
     """From the environment; the server calls it in each process of its own."""
-    return create_front(load())
+    front = create_front(load())
+    gc.collect()
+    gc.freeze()  # what is there stays: to look through it again and again would hold hits up
+    return front

@@ -10,7 +10,7 @@ from typing import Any
 import requests
 from sqlalchemy.orm import Session
 
-from config import demo_mail, demo_work, teams
+from config import demo_mail, demo_reads, demo_work, teams
 from config.rooms import Rooms
 from gmail_sync import oauth, sync
 from gmail_sync.sandbox.demo.story import Box, Days, Money, Story, load
@@ -33,11 +33,17 @@ def seed(rooms: Rooms, sandbox_url: str) -> None:
         for box in story.boxes:
             _box(session, users, story, box, rooms.gmail.now())
         demo_work.seed(session, users, rooms.gmail.now())
-    for rep in story.reps:
-        granted = requests.get(f"{sandbox_url}/sandbox/credentials/{rep.address}", timeout=10).json()
-        _connect(rooms, rep.address, granted)
+    granted = {rep.address: _granted(sandbox_url, rep.address) for rep in story.reps}
+    for address, grant in granted.items():
+        _connect(rooms, address, grant)
     with transaction(rooms.sessions) as session:
         demo_mail.seed(session, rooms.gmail.now())
+    demo_reads.seed(rooms, story, granted, rooms.gmail.now())
+
+
+def _granted(sandbox_url: str, address: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = requests.get(f"{sandbox_url}/sandbox/credentials/{address}", timeout=10).json()
+    return found
 
 
 def _team(session: Session, story: Story) -> dict[str, User]:

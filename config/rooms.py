@@ -6,17 +6,21 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from sqlalchemy import Engine
 
-from config.settings import Settings
-from tracker.db import Sessions, make_engine, make_sessions
+from config.settings import GOOGLE_API, Settings
+from tracker.db import Sessions, make_engine, make_sessions, plain_url
 
 if TYPE_CHECKING:
     from gmail_sync.oauth import Google
     from gmail_sync.session import Services
     from scheduler.post import Post
     from tracker.jobs import Jobs
+    from tracker.secrets import Cipher
+    from webhooks.bells.bells import Bells
+    from webhooks.judge import Judge
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,38 @@ class Rooms:
         from scheduler.post import Post
         from scheduler.whereabouts import places
 
-        return Post(self.gmail, places())
+        return Post(self.gmail, places(), tracks_at=tracks_at(self.settings))
+
+    @cached_property
+    def push_cipher(self) -> Cipher:
+        """What seals the keys that we sign notifications with."""
+        from tracker.secrets import Cipher
+
+        settings = self.settings
+        assert settings.secret_key is not None
+        return Cipher(b"tracker web push", settings.secret_key, settings.old_secret_keys.split())
+
+    def bells(self) -> Bells:
+        """What tells people, to be started in a worker."""
+        from webhooks.bells.bells import Bells
+        from webhooks.bells.push import contact_of
+
+        settings = self.settings
+        assert settings.database_url is not None
+        contact = contact_of(settings.url, settings.admin_addresses)
+        return Bells(
+            self.sessions, plain_url(settings.database_url), self.push_cipher, self.gmail.now,
+            contact=contact, private=settings.push_private,
+        )  # fmt: skip
+
+    def judge(self) -> Judge:
+        """What judges hits, to be started in a worker."""
+        from webhooks.judge import Judge
+        from webhooks.verdicts import networks
+
+        assert self.settings.database_url is not None
+        scanners = networks.read(self.settings.scanner_networks)
+        return Judge(self.sessions, self.settings.database_url, self.gmail.now, scanners)
 
     def close(self) -> None:
         """Let go of every connection."""
@@ -77,6 +112,18 @@ def furnish(settings: Settings) -> Rooms:
     assert settings.secret_key is not None
     engine = make_engine(settings.database_url, pool_size=settings.worker_concurrency + 5)
     return Rooms(settings, engine, make_sessions(engine))
+
+
+def tracks_at(settings: Settings) -> str:
+    """Our address for pixels and links in mail; empty if those who get the mail would not reach it.
+
+    What Google sends goes to the world: a link that leads to one's own machine would be a dead one. The sandbox's
+    mail stays here.
+    """
+    from webhooks.tracking import is_reachable
+
+    is_googles = urlsplit(settings.gmail_api_url).hostname == urlsplit(GOOGLE_API).hostname
+    return settings.url if is_reachable(settings.url) or not is_googles else ""
 
 
 def google(settings: Settings) -> Google:

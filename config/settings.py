@@ -18,6 +18,7 @@ from pydantic import AfterValidator, Field, ValidationError, computed_field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from config import ports
+from webhooks import client_address
 
 GOOGLE_API = "https://gmail.googleapis.com"
 GOOGLE_AUTH = "https://accounts.google.com/o/oauth2/v2/auth"
@@ -57,6 +58,23 @@ def _database_url(value: str | None) -> str | None:
 def _secret_key(value: str | None) -> str | None:
     if value is not None and len(value) < SECRET_LENGTH:
         raise ValueError("expected at least 32 characters (`openssl rand -base64 48` makes some)")
+    return value
+
+
+def _proxies(value: str) -> str:
+    client_address.networks(value)
+    return value
+
+
+def _scanners(value: Path | None) -> Path | None:
+    """A file that can't be read is told at the start, with the line."""
+    if value is not None:
+        from webhooks.verdicts import networks  # with the tables: few settings need it
+
+        try:
+            networks.read(value)
+        except OSError as error:
+            raise ValueError(f"{value} can't be read: {error.strerror}") from None
     return value
 
 
@@ -102,6 +120,19 @@ class Settings(BaseSettings):
     )
     calendar_private: bool = Field(
         False, description="a team's calendar of days off may be fetched from inside one's own network"
+    )
+    push_private: bool = Field(
+        False, description="push services may be inside one's own network and without TLS, for trying out"
+    )
+    hits_days: int = Field(
+        90, ge=0, le=36_500, description="how long an opener's address and program are kept; then only the verdict"
+    )
+    scanner_networks: Annotated[Path | None, AfterValidator(_scanners)] = Field(
+        None, description="a file with the networks of security scanners, one a line; their hits are no reads"
+    )
+    trusted_proxies: Annotated[str, AfterValidator(_proxies)] = Field(
+        "",
+        description="addresses and networks of our own proxies, separated by spaces; they say who asks",
     )
     offer_soon: bool = Field(False, description="offer to send a mail in one minute, for trying out")
     sandbox_port: int = Field(8081, ge=1, le=65535, description="port of the sandbox in the demo")

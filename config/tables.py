@@ -22,18 +22,21 @@ from tracker import (
     organizations,
     people,
     pipelines,
+    readers,
     snoozes,
     tasks,
     totals,
     views,
 )
 from tracker.db import Base
-from webhooks import hits, tracks
+from webhooks import hits, own_side, tracking_settings, tracks
+from webhooks.bells import deliveries, notices, subscriptions, wishes
 
 SLICES = (
     people, mailboxes, messages, conversations, organizations, contacts, pipelines, fields, boxes, filing, events,
+    readers,
     facts, totals, tasks, activities, links, views, snoozes, imports,
-    budget, wanted, tracks, hits, emails, zone_store,
-    snippets, calendar, team_days, sequences, reminders,
+    budget, wanted, tracks, tracking_settings, hits, own_side, emails, zone_store,
+    snippets, calendar, team_days, sequences, reminders, notices, wishes, subscriptions, deliveries,
 )  # fmt: skip
 metadata = Base.metadata

@@ -8,18 +8,22 @@ from functools import partial
 
 from config.rooms import Rooms
 from gmail_sync import sync
-from scheduler import due, looking, preparing, reminders, time_zones
+from scheduler import digests, due, looking, preparing, reminders, time_zones
 from scheduler.calendars import jobs as calendar_jobs
 from scheduler.clock import Clock, Tick
 from scheduler.dispatch import Dispatcher
 from scheduler.post import Post
 from tracker import facts, totals
 from tracker.db import Sessions, transaction
+from webhooks import own_side, privacy
+from webhooks.bells import deliveries
 
 LOOK_SECONDS = 5.0  # how soon a lost wake-up is noticed
 DRAFTS_SECONDS = 2.0  # how soon a draft is made, if nobody woke us
 CHECK_SECONDS = 300.0
 RING_SECONDS = 15.0  # how late a reminder may be
+DIGEST_SECONDS = 30.0
+HOUR_SECONDS = 3600.0
 TIDY_SECONDS = 60.0  # totals are added up, and some boxes' facts looked over
 
 
@@ -44,8 +48,11 @@ def ticks(rooms: Rooms) -> list[Tick]:
             partial(calendar_jobs.look_at_follow_ups, rooms.jobs, rooms.post),
         ),
         Tick("reminders.ring", RING_SECONDS, partial(ring, rooms.post)),
+        Tick("scheduler.digest", DIGEST_SECONDS, partial(digest, rooms)),
+        Tick("bells.tidy", HOUR_SECONDS, partial(tidy_bells, rooms)),
         Tick("totals.add_up", TIDY_SECONDS, partial(add_up, rooms.sessions)),
         Tick("facts.audit", TIDY_SECONDS, partial(audit, rooms.sessions, facts.Audit())),
+        Tick("privacy.forget", TIDY_SECONDS, partial(forget, rooms)),
         Tick("time_zones.look", TIDY_SECONDS, partial(look_at_zones, rooms, time_zones.Round())),
     ]
 
@@ -78,6 +85,32 @@ def ring(post: Post) -> None:
             rung = reminders.ring(session, post.now())
 
 
+def forget(rooms: Rooms) -> None:
+    """Forget who opened mail long ago, and where our own people were."""
+    days, now = rooms.settings.hits_days, rooms.gmail.now()
+    while True:
+        with transaction(rooms.sessions) as session:
+            hits, own = privacy.forget(session, days, now), own_side.forget(session, days, now)
+        if hits < privacy.AT_ONCE and own < own_side.AT_ONCE:
+            return
+
+
+def digest(rooms: Rooms) -> None:
+    """Queue the digests that are due."""
+    with transaction(rooms.sessions) as session:
+        queued = digests.write_due(session, rooms.settings.url, rooms.gmail.now())
+    for mailbox_id in queued:
+        preparing.wake(rooms.jobs, mailbox_id)
+
+
+def tidy_bells(rooms: Rooms) -> None:
+    """Forget what became of pushes long ago."""
+    while True:
+        with transaction(rooms.sessions) as session:
+            if not deliveries.tidy(session, rooms.gmail.now()):
+                return
+
+
 def resolve(post: Post) -> None:
     """Work out anew when waiting mail is due, where it may have changed."""
     found = due.AT_ONCE
@@ -108,6 +141,10 @@ def run(rooms: Rooms) -> None:
     clock.start()
     dispatcher = Dispatcher(rooms.post)
     dispatcher.start()  # due mail needs no job: it is looked for to the second
+    judge = rooms.judge()
+    judge.start()
+    bells = rooms.bells()
+    bells.start()
     try:
         asyncio.run(
             rooms.jobs.work(
@@ -116,6 +153,8 @@ def run(rooms: Rooms) -> None:
             )
         )
     finally:
+        bells.stop()
+        judge.stop()
         dispatcher.stop()
         clock.stop()
         rooms.close()

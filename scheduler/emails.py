@@ -137,6 +137,8 @@ class ScheduledEmail(OfTeam, Keyed, Base):
     is_reply: Mapped[bool] = mapped_column(Boolean, server_default="false")
     reply_thread_id: Mapped[str | None]  #: the Gmail thread in this mailbox that a reply belongs to
     origin: Mapped[str] = mapped_column(server_default="tracker")
+    track_opens: Mapped[bool | None]  #: whether to tell when it is read; none: as its mailbox has it
+    track_clicks: Mapped[bool | None]  #: and when a link is clicked
 
     wall_time: Mapped[datetime] = mapped_column(DateTime(timezone=False))
     zone_rule: Mapped[str] = mapped_column(server_default=Zone.RECIPIENT.value)
@@ -214,6 +216,8 @@ class About:
     guards_off: frozenset[Guard] = field(default_factory=frozenset)
     sequence_run_id: int | None = None
     sequence_step: int | None = None
+    track_opens: bool | None = None  #: none: as the mailbox has it
+    track_clicks: bool | None = None
 
 
 # How many mails a mailbox sent today, by whatever door.

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from gmail_sync import drafts
 from gmail_sync.client import BATCH_SIZE, Gmail
 from gmail_sync.errors import NeedsAttention, Permanent, Transient
-from scheduler import locks, outbox, preparing, settling
+from scheduler import locks, outbox, preparing, settling, tracked
 from scheduler.outbox import ScheduledEmail, Sender
 from scheduler.post import Post
 from scheduler.states import State
@@ -30,6 +30,8 @@ from tracker.jobs import Again, Jobs
 from tracker.mailboxes import Mailbox
 from tracker.mailboxes import State as Connection
 from tracker.people import system_viewer
+from webhooks import tracking
+from webhooks.tracking import Arrival
 
 JOB = "scheduler.look"
 EVERY = timedelta(minutes=5)  #: a look at all of a mailbox's drafts costs 5 units
@@ -135,6 +137,7 @@ def _edited(post: Post, gmail: Gmail, email: ScheduledEmail, draft: drafts.Draft
         email = session.merge(email, load=False)
         if preparing.same(session, email, edited_in_gmail_at=post.now(), text_hash=None, raw=None, **columns):
             outbox.record(session, email, "email.edited_in_gmail")
+            tracked.edited_in_gmail(session, session.get_one(ScheduledEmail, email.id, populate_existing=True))
 
 
 def _read_back(post: Post, gmail: Gmail, mailbox_id: int) -> None:
@@ -178,7 +181,7 @@ _ARRIVED = text(
     SET message_id = here.message_id, conversation_id = here.conversation_id,
         rfc822_message_id = coalesce(here.rfc822_message_id, s.rfc822_message_id)
     FROM here WHERE s.id = here.id
-    RETURNING s.team_id, s.box_id, s.conversation_id
+    RETURNING s.team_id, s.box_id, s.conversation_id, s.id, s.message_id
     """
 )
 _MERGED = text(
@@ -196,12 +199,15 @@ def arrive(session: Session) -> int:
     """
     session.execute(_MERGED)
     found = session.execute(_ARRIVED, {"limit": ARRIVALS}).all()
-    for team_id, box_id, conversation_id in found:
+    for team_id, box_id, conversation_id, *_ in found:
         box = session.get(Box, box_id) if box_id is not None else None
         if box is not None and box.deleted_at is None:
             reason = "because it was sent from this box"
             one = Decision(conversation_id, box.id, box.pipeline_id, FILED, RULE, reason)
             filing.decide_by_rule(session, team_id, [one], system_viewer(team_id, "outbox"))
+    # Last, as where conversations are merged: outbox, filings, tracked mail are locked in this order everywhere.
+    tracking.arrived(session, [Arrival(one.id, one.message_id, one.conversation_id, one.box_id) for one in found])
+    tracking.follow_boxes(session)
     return len(found)
 
 

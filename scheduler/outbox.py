@@ -39,6 +39,7 @@ from tracker.charsets import clean_line
 from tracker.contacts import ContactAddress
 from tracker.mailboxes import Mailbox
 from tracker.people import Role, Viewer
+from webhooks import tracking
 
 SNIPPET = 200  # characters
 
@@ -122,6 +123,19 @@ def guard(
         raise OutboxConflict(_too_late(email))
     _change(session, email, State(email.state), guards_off=sorted(one.value for one in guards_off))
     _record(session, viewer, "email.guarded", email, guards_off=email.guards_off)
+
+
+def track(session: Session, viewer: Viewer, email: ScheduledEmail, *, opens: bool, clicks: bool) -> None:
+    """Choose whether it is told when a mail is read, and when a link is clicked; its draft follows.
+
+    Raises `OutboxConflict`.
+    """
+    _may_change(session, viewer, email, None)
+    if email.state not in EDITABLE:
+        raise OutboxConflict(_too_late(email))
+    to = State.HELD if email.state == State.HELD else State.PREPARING
+    _change(session, email, to, behind=True, track_opens=opens, track_clicks=clicks)
+    _record(session, viewer, "email.tracked", email, opens=opens, clicks=clicks)
 
 
 def send_now(
@@ -219,6 +233,7 @@ def settle_by_hand(session: Session, viewer: Viewer, email: ScheduledEmail, *, w
         raise OutboxConflict("There is no doubt about it")
     if went:
         _change(session, email, State.SENT, sent_at=email.claimed_at or now, **_CLEARED)
+        tracking.sent(session, email.id, email.claimed_at or now)
         _record(session, viewer, "email.sent", email)
     else:
         cancel(session, viewer, email, "you said that it did not go", now=now)
@@ -289,6 +304,7 @@ def _new(
         contact_id=about.contact.id if about.contact else None,
         reply_thread_id=about.reply_thread_id, guards_off=sorted(guard.value for guard in about.guards_off),
         sequence_run_id=about.sequence_run_id, sequence_step=about.sequence_step,
+        track_opens=about.track_opens, track_clicks=about.track_clicks,
         state=State.PREPARING.value, behind=True, try_at=now, created_at=now, version=1,
     )  # fmt: skip
     for name, value in _timing(when, now).items():
@@ -391,4 +407,4 @@ def _follow_merge(session: Session, loser: int, survivor: int) -> None:
     session.execute(moved.values(conversation_id=survivor).execution_options(synchronize_session=False))
 
 
-conversations.on_merge.append(_follow_merge)
+conversations.on_merge.insert(0, _follow_merge)  # the outbox's rows are locked before tracked mail's; see `arrive`

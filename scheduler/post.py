@@ -23,6 +23,8 @@ class Post:
 
     gmail: Services
     places: Places = field(default_factory=Places)
+    #: Our address for pixels and links; empty if the recipients of mail don't reach us, and nothing is tracked.
+    tracks_at: str = ""
     #: What was being sent when its worker died, or got no answer, is asked about after this time: Gmail may still
     #: be at it.
     ask_after: timedelta = timedelta(seconds=5)

@@ -20,7 +20,7 @@ from gmail_sync import drafts
 from gmail_sync.client import Gmail
 from gmail_sync.drafts import Draft
 from gmail_sync.errors import NeedsAttention, NotFound, Permanent, QuotaWait, Transient
-from scheduler import letters, locks, outbox
+from scheduler import letters, locks, outbox, tracked
 from scheduler.letters import Letter
 from scheduler.outbox import DELETED_IN_GMAIL, Found, ScheduledEmail
 from scheduler.post import Post
@@ -191,6 +191,7 @@ class _Preparing:
         draft_id = email.draft_id
         if raw is None:  # written in Gmail: all that matters is that it is there
             return _there(drafts.standing(self.gmail, draft_id or ""))
+        raw = tracked.instrumented(self.post, email, raw)
         if draft_id is None and self.wish.tried_at is not None:
             found = drafts.with_key(self.gmail, email.key, self.wish.tried_at)
             draft_id = found.id if found else None
@@ -297,6 +298,7 @@ def settle_gone(session: Session, email: ScheduledEmail, sent: drafts.Headers | 
         words = "you sent it yourself in Gmail"
         told = {"rfc822_message_id": sent.rfc822_message_id, "reason": words, "remedy": None}
         if outbox.move(session, email, State.SENT, behind=False, **columns, **told):
+            tracked.sent(session, email, sent.at)
             outbox.record(session, email, "email.sent", why=words)
         return
     remedy = None if email.origin == "gmail" else "Queue it again if that was a mistake"
@@ -324,7 +326,8 @@ def drafts_in_gmail(post: Post, mailbox_id: int, page_token: str = "") -> tuple[
 
 def draft_letter(post: Post, mailbox_id: int, draft_id: str) -> Letter:
     """What a draft in Gmail says, for editing. Asks Gmail: hold no session. Raises `GmailError`."""
-    return letters.read(_ask(post, mailbox_id, lambda gmail: drafts.read(gmail, draft_id)))
+    letter = letters.read(_ask(post, mailbox_id, lambda gmail: drafts.read(gmail, draft_id)))
+    return tracked.read_back(post, letter)
 
 
 def found(draft: Draft, headers: drafts.Headers) -> Found:

@@ -209,9 +209,11 @@ def _turn(
         _pause(session, viewer, run, f"follow-up {step.position}: nothing is known for {', '.join(missing)}")
         return None
     assert letter is not None
+    first = session.get(ScheduledEmail, run.email_id) if run.email_id is not None else None
     about = About(
         box=sequences.box_of(session, run), conversation=_conversation(session, run),
         reply_thread_id=run.gmail_thread_id, sequence_run_id=run.id, sequence_step=step.position,
+        track_opens=first.track_opens if first else None, track_clicks=first.track_clicks if first else None,
     )  # fmt: skip
     try:
         email = outbox.queue(session, _sender(session, run), run.mailbox, letter, when, about, now=now)

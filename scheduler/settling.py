@@ -16,6 +16,7 @@ from scheduler.outbox import ScheduledEmail
 from scheduler.states import ARROWS, State
 from tracker import events
 from tracker.mailboxes import Mailbox
+from webhooks import tracking
 
 KINDS = {
     State.SENT: "email.sent",
@@ -82,6 +83,8 @@ def settle(session: Session, outcomes: Sequence[Outcome]) -> set[int]:
         "message_ids": [one.rfc822_message_id for one in outcomes],
     }
     done = set(session.scalars(_SETTLE, values))
+    went = {one.mail.id: one.sent_at for one in outcomes if one.state == State.SENT and one.mail.id in done}
+    tracking.sent_many(session, {id_: at for id_, at in went.items() if at is not None})
     _record(session, {one.mail.id: one for one in outcomes if one.mail.id in done and one.state in KINDS})
     return done
 
@@ -93,7 +96,7 @@ def _record(session: Session, outcomes: Mapping[int, Outcome]) -> None:
     rows = []
     for email in session.scalars(query):
         one = outcomes[email.id]
-        told: dict[str, Any] = {"why": one.reason, "gmail_id": one.gmail_id}
+        told: dict[str, Any] = {"why": one.reason, "gmail_id": one.gmail_id, "at_once": email.at_once}
         rows.append(outbox.event_of(email, KINDS[one.state], **told))
     events.record_many(session, rows)
 

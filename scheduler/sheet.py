@@ -56,6 +56,8 @@ class Sheet:
     separate: bool = False
     guards_off: frozenset[Guard] = field(default_factory=frozenset)
     kept: tuple[int, ...] = ()  #: which files of `letter` stay
+    track_opens: bool | None = None  #: none: as the mailbox has it
+    track_clicks: bool | None = None
 
     @property
     def plain(self) -> str:
@@ -126,8 +128,9 @@ class Sheet:
         message = self.message
         thread = writing.thread_in(db(), self.mailbox, message) if message is not None else None
         return About(
-            box=self.box, conversation=self.conversation(), reply_thread_id=thread, guards_off=self.guards_off
-        )
+            box=self.box, conversation=self.conversation(), reply_thread_id=thread, guards_off=self.guards_off,
+            track_opens=self.track_opens, track_clicks=self.track_clicks,
+        )  # fmt: skip
 
 
 def unstyled(markup: str) -> str:
@@ -213,6 +216,7 @@ def edited(email: ScheduledEmail, letter: Letter) -> Sheet:
         working_days=email.working_days, late=email.late_rule,
         guards_off=frozenset(Guard(one) for one in email.guards_off if one in set(Guard)),
         kept=tuple(range(len(letter.attachments))),
+        track_opens=email.track_opens, track_clicks=email.track_clicks,
     )  # fmt: skip
 
 
@@ -229,7 +233,7 @@ def sent() -> Sheet:
         abort(404)
     sheet = Sheet(own, mailbox, box=_box(text("box"), message), message=message, everybody="all" in request.form)
     if message is not None:
-        sheet.quote = replies.quoted_html(writing.original(db(), message))
+        sheet.quote = writing.quoted(db(), writing.original(db(), message))
     return filled(sheet)
 
 
@@ -247,6 +251,8 @@ def filled(sheet: Sheet) -> Sheet:
     sheet.kept = tuple(
         int(one) for one in form.getlist("keep") if one.isascii() and one.isdigit() and len(one) < 4
     )
+    if "tracking" in form:
+        sheet.track_opens, sheet.track_clicks = "track_opens" in form, "track_clicks" in form
     return sheet
 
 

@@ -21,6 +21,7 @@ from tracker.db import among
 from tracker.mailboxes import Mailbox
 from tracker.messages import Copy, Message, Recipient
 from tracker.people import OwnAddress, User
+from webhooks import tracking
 
 MOST_SEPARATE = 50  #: mails that one form makes
 _PIECES = re.compile(r'((?:"[^"]*"|<[^<>]*>|[^,;\n])*)(?:[,;\n]|$)')
@@ -172,10 +173,15 @@ def answer(session: Session, user: User, message: Message, *, everybody: bool) -
         to=to,
         cc=cc,
         subject=placeholders.escaped(replies.subject(mail.subject)),
-        quote=replies.quoted_html(mail),
+        quote=quoted(session, mail),
         in_reply_to=mail.message_id,
         references=replies.references(mail),
     )
+
+
+def quoted(session: Session, mail: Original) -> str:
+    """The quotation of a mail, in which our own tracking is taken back: an answer must not fire an old mail's."""
+    return tracking.strip(session, replies.quoted_html(mail))
 
 
 def thread_in(session: Session, mailbox: Mailbox, message: Message) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import unquote
 
 import nh3
@@ -97,17 +97,25 @@ _STYLESHEET = (
 )
 
 
-def sanitize(html: str, *, remote_images: bool = False, cid_urls: Mapping[str, str] | None = None) -> str:
+#: From the name of an attribute ("href", "src") and its address to the address to show; None takes it away.
+AddressFilter = Callable[[str, str], str | None]
+
+
+def sanitize(
+    html: str, *, remote_images: bool = False, cid_urls: Mapping[str, str] | None = None,
+    addresses: AddressFilter | None = None,
+) -> str:  # fmt: skip
     """A fragment of HTML that is safe to show, from HTML that anybody may have written.
 
     remote_images: let pictures be fetched from elsewhere, which tells the sender that the mail was read.
         Otherwise their address moves from `src` to `data-remote-src`.
     cid_urls: where the picture of a Content-ID (without <>) is served, for "cid:" addresses. These addresses
         are trusted. Pictures without one lose their address.
+    addresses: what another room makes of links' and pictures' addresses, before anything else is asked of them.
 
     Links open in a new window and don't tell where they were clicked. Never raises; time is linear.
     """
-    return _Cleaning(remote_images, cid_urls or {}).clean(html)
+    return _Cleaning(remote_images, cid_urls or {}, addresses).clean(html)
 
 
 def count_remote_images(html: str) -> int:
@@ -139,10 +147,13 @@ def document(html_fragment: str, *, remote_images: bool = False) -> str:
 class _Cleaning:
     """One pass over one mail: what nh3 asks about each attribute, and how many remote pictures it met."""
 
-    def __init__(self, remote_images: bool, cid_urls: Mapping[str, str]) -> None:
+    def __init__(
+        self, remote_images: bool, cid_urls: Mapping[str, str], addresses: AddressFilter | None = None
+    ) -> None:
         self.remote = 0
         self._remote_images = remote_images
         self._cid_urls = cid_urls
+        self._addresses = addresses
 
     def clean(self, html: str) -> str:
         cleaned = nh3.clean(
@@ -162,6 +173,11 @@ class _Cleaning:
     def _attribute(self, tag: str, name: str, value: str) -> str | None:
         if name == "style":
             return _safe_style(value)
+        if name in ("href", "src") and self._addresses is not None:
+            filtered = self._addresses(name, value)
+            if filtered is None:
+                return None
+            value = filtered
         if name == "href":
             return value if _LINK.match(value) else None
         if name == "src":

@@ -4,7 +4,7 @@ A transaction that records events tells their topics once, at its commit, over P
 may read is decided when it asks again. Names:
 
 ``pipeline:<key>`` ``stage:<key>`` ``box:<key>`` ``contact:<key>`` ``organization:<key>`` ``tasks``
-    the team's; ``inbox:<user's key>`` is one user's, to whom it goes as ``inbox``.
+    the team's; ``inbox:<user's key>`` is one user's, to whom it goes as ``inbox``, and so is ``bell``.
 ``box:*``
     every box, where a transaction changed too many to name them.
 """
@@ -24,8 +24,9 @@ CHANNEL = "tracker_events"
 PAYLOAD_LIMIT = 7900  # bytes; PostgreSQL takes less than 8000
 WATCH_LIMIT = 200  # topics of one page
 MANY = 50  # conversations changed in one transaction
+OWN = ("inbox", "bell")  # one user's alone
 _PENDING = "topics"  # in `Session.info`
-_NAME = re.compile(r"inbox|tasks|(?:pipeline|stage|box|contact|organization):[A-Za-z0-9_-]{1,64}")
+_NAME = re.compile(r"inbox|bell|tasks|(?:pipeline|stage|box|contact|organization):[A-Za-z0-9_-]{1,64}")
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 #: What the data of events calls things by their keys, and the topic that stands for them.
@@ -144,6 +145,11 @@ def mail_changed(session: Session, conversation_ids: Iterable[int]) -> None:
     _pending(session).conversations.update(conversation_ids)
 
 
+def tell(session: Session, team_id: int, names: Iterable[str]) -> None:
+    """Have topics told as they are when the transaction commits."""
+    _pending(session).named[team_id].update(names)
+
+
 def _pending(session: Session) -> Changed:
     found = session.info.setdefault(_PENDING, Changed())
     assert isinstance(found, Changed)
@@ -172,7 +178,7 @@ event.listen(Session, "after_soft_rollback", _forget)
 def payload(team_id: int, names: Iterable[str]) -> str:
     """What is sent over the channel; too many names of a kind become one that stands for them all."""
     names = set(names)
-    for kind in ("box:", "contact:", "organization:", "inbox:", "stage:", "pipeline:"):
+    for kind in ("box:", "contact:", "organization:", "bell:", "inbox:", "stage:", "pipeline:"):
         told = " ".join([str(team_id), *sorted(names)])
         if len(told) <= PAYLOAD_LIMIT:
             return told
@@ -197,7 +203,7 @@ class Watch:
     def of(cls, user_key: str, given: str) -> Watch:
         """From what a page asked for, names separated by commas; made-up ones are left out."""
         asked = [name for name in given.split(",", WATCH_LIMIT)[:WATCH_LIMIT] if _NAME.fullmatch(name)]
-        names = {f"inbox:{user_key}" if name == "inbox" else name: name for name in asked}
+        names = {f"{name}:{user_key}" if name in OWN else name: name for name in asked}
         return cls(names, frozenset(name.partition(":")[0] for name in names if ":" in name))
 
     def hits(self, told: frozenset[str]) -> set[str]:

@@ -47,6 +47,9 @@ class TrackedEmail(OfTeam, Keyed, Base):
         Index("ix_tracked_emails_conversation_id", "conversation_id"),
         Index("ix_tracked_emails_box_id", "box_id", "last_view_at"),
         Index("ix_tracked_emails_user_id", "user_id", "id"),
+        Index("ix_tracked_emails_recipients", "recipients", postgresql_using="gin"),  # what is kept of a person
+        # Judged before it was known that they went out, or by older rules: to be judged again.
+        Index("ix_tracked_emails_rules", "rules", "id", postgresql_where=text("hits > 0")),
         CheckConstraint(f"confidence in ({', '.join(repr(one.value) for one in Confidence)})", name="confidence"),
     )
 
@@ -74,9 +77,11 @@ class TrackedEmail(OfTeam, Keyed, Base):
     first_view_at: Mapped[datetime | None]
     last_view_at: Mapped[datetime | None]
     answered_at: Mapped[datetime | None]
-    rules: Mapped[int] = mapped_column(SmallInteger, server_default="0")  #: the version of the rules that judged
-    told_at: Mapped[datetime | None]  #: when a read was last told as an event
+    answered_by: Mapped[str] = mapped_column(server_default="")  #: "recipient", or "colleague" of their domain
+    rules: Mapped[int] = mapped_column(SmallInteger, server_default="0")  #: the version of the rules; 0: judge again
+    told_at: Mapped[datetime | None]  #: of what was last told as an event: when that happened
     told: Mapped[str] = mapped_column(server_default="")  #: the highest confidence that was told
+    told_clicks: Mapped[int] = mapped_column(Integer, server_default="0")  #: how many sittings with clicks were told
 
 
 class TrackedLink(OfTeam, Identified, Base):

@@ -1,35 +1,28 @@
 """Fetching from an address that somebody typed in: bounded, and never from inside our own network.
 
-The name is looked up once, every address that it has must be public, and the connection goes to one that was
-checked: a name that answers differently the second time (DNS rebinding) changes nothing. Redirects are followed by
-the same rules.
+Connections are made by `tracker.outside`; redirects are followed by the same rules.
 """
 
 from __future__ import annotations
 
 import http.client
-import ipaddress
-import socket
-import ssl
 import threading
 import time
-from contextlib import suppress
 from dataclasses import dataclass
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connection import HTTPConnection as HTTPConnection
 from urllib3.util.ssl_match_hostname import CertificateError
+
+from tracker import outside
+from tracker.outside import LONGEST_URL
+from tracker.outside import Refused as Refused
+from tracker.outside import is_public as is_public
 
 MOST_BYTES = 1_000_000
 SECONDS = 20.0  #: for all of it
-SILENCE = 5.0  #: seconds without a byte
 REDIRECTS = 3
-LONGEST_URL = 2_000
-
-
-class Refused(ValueError):
-    """It can't be fetched; the text says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +38,7 @@ def checked(url: str) -> str:
     url = url.strip()
     if url.lower().startswith("webcal:"):
         url = f"https:{url[len('webcal:') :]}"
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        raise Refused("That is no address; expected one such as https://example.com/days.ics") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or len(url) > LONGEST_URL or not url.isascii():
-        raise Refused("Expected an address that begins with https:// or webcal://")
-    if parts.username or parts.password or not url.isprintable() or " " in url:
-        raise Refused("Expected an address without a name, a password or blanks in it")
+    outside.checked(url)
     return url
 
 
@@ -83,11 +68,11 @@ def _get(url: str, etag: str, private: bool, deadline: float) -> Answer | str:
     """One request: what came back, or where it leads on to."""
     parts = urlsplit(url)
     host = str(parts.hostname)
-    connection = _connection(parts, private)
+    connection = outside.connection(parts, private=private)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     headers = {"Host": parts.netloc, "Accept": "text/calendar", "Accept-Encoding": "identity"}
     # Each byte may take its time, and there may be many: after `SECONDS` the line is cut, wherever it waits.
-    watch = threading.Timer(max(deadline - time.monotonic(), 0.1), _cut, [connection])
+    watch = threading.Timer(max(deadline - time.monotonic(), 0.1), outside.cut, [connection])
     try:
         connection.connect()
         watch.start()
@@ -104,23 +89,6 @@ def _get(url: str, etag: str, private: bool, deadline: float) -> Answer | str:
         connection.close()
 
 
-def _connection(parts: SplitResult, private: bool) -> HTTPConnection:
-    host, port = str(parts.hostname), parts.port or (443 if parts.scheme == "https" else 80)
-    address = _address(host, port, private)
-    if parts.scheme == "http":
-        return HTTPConnection(address, port, timeout=SILENCE)
-    return HTTPSConnection(
-        address, port, timeout=SILENCE, server_hostname=host, assert_hostname=host,
-        ssl_context=ssl.create_default_context(),
-    )  # fmt: skip
-
-
-def _cut(connection: HTTPConnection) -> None:
-    if connection.sock is not None:
-        with suppress(OSError):
-            connection.sock.shutdown(socket.SHUT_RDWR)
-
-
 def _answer(response: urllib3.HTTPResponse, host: str, etag: str) -> Answer | str:
     if response.status in (301, 302, 303, 307, 308):
         return response.headers.get("Location", "")[:LONGEST_URL]
@@ -134,25 +102,3 @@ def _answer(response: urllib3.HTTPResponse, host: str, etag: str) -> Answer | st
     if response.length_remaining:
         raise Refused(f"{host} broke off in the middle; it is tried again")
     return Answer(body, response.headers.get("ETag", "")[:200])
-
-
-def _address(host: str, port: int, private: bool) -> str:
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        raise Refused(f"{host} is not known; check the address") from None
-    addresses = [str(one[4][0]) for one in found]
-    if not private and not all(is_public(one) for one in addresses):
-        raise Refused(f"{host} is an address inside a private network, which is not fetched from")
-    return addresses[0]
-
-
-def is_public(address: str) -> bool:
-    """Whether an IP address is one of the open internet."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    for inner in (getattr(ip, "ipv4_mapped", None), getattr(ip, "sixtofour", None)):
-        if inner is not None:
-            return is_public(str(inner))
-    # NAT64 (RFC 6052) leads to IPv4 addresses, which would have to be looked into as well.
-    nat64 = ip.version == 6 and ip in ipaddress.ip_network("64:ff9b::/96")
-    return ip.is_global and not ip.is_multicast and not nat64

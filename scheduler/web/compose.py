@@ -18,6 +18,7 @@ from scheduler.sheet import KEEP, Sheet
 from scheduler.states import EDITABLE, State
 from scheduler.timing import Asked, Timing, TimingError
 from scheduler.web import sequences as web_sequences
+from scheduler.web import tracked as web_tracked
 from scheduler.web.base import own_email, told, wake, web, words_of
 from scheduler.writing import Mail
 from tracker.contacts import Contact, ContactAddress
@@ -130,10 +131,11 @@ def _no_mailbox() -> str:
 
 
 def _page(shown: Sheet, *, previewed: bool = True) -> str:
+    made = preview_of(shown) if previewed and (shown.to or shown.cc or shown.bcc) else None
     return render_template(
         "scheduler/compose.html", sheet=shown, templates=snippets.of_team(db(), viewer()), guards=GUARDS,
         late=LATE, follow_ups=_may_follow(shown), followed=web_sequences.given(),
-        preview=preview_of(shown) if previewed and (shown.to or shown.cc or shown.bcc) else None, soon=web().soon,
+        preview=made, tracking=web_tracked.forecast(shown, made.mails if made else ()), soon=web().soon,
         letter_to=letter_to, words_of=words_of, back=back(shown), most=letters.LARGEST, unstyled=sheet.unstyled,
     )  # fmt: skip
 
@@ -254,7 +256,7 @@ def preview() -> Page:
     made = preview_of(shown) if shown.to or shown.cc or shown.bcc else None
     return render_template(
         "scheduler/_preview.html", sheet=shown, preview=made, letter_to=letter_to, oob=True, words_of=words_of,
-        unstyled=sheet.unstyled,
+        unstyled=sheet.unstyled, tracking=web_tracked.forecast(shown, made.mails if made else ()),
     )  # fmt: skip
 
 
@@ -354,6 +356,9 @@ def save(key: str) -> Page:
     outbox.edit(db(), viewer(), email, made.letter, now=now())
     if {*email.guards_off} != {guard.value for guard in shown.guards_off}:
         outbox.guard(db(), viewer(), email, shown.guards_off)
+    opens, clicks = shown.track_opens, shown.track_clicks
+    if opens is not None and clicks is not None and (email.track_opens, email.track_clicks) != (opens, clicks):
+        outbox.track(db(), viewer(), email, opens=opens, clicks=clicks)
     _set_time(email, shown, None if kept else made.planned.when)
     _follow_up([email], steps)
     wake(email.mailbox_id)

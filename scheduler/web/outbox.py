@@ -19,6 +19,7 @@ from scheduler.sheet import unstyled
 from scheduler.states import EDITABLE, State
 from scheduler.timing import Asked
 from scheduler.web import sequences as web_sequences
+from scheduler.web import tracked as web_tracked
 from scheduler.web.base import own_email, told, wake, words_of
 from tracker import boxes, contacts, people
 from tracker.boxes import Box
@@ -30,6 +31,7 @@ from tracker.people import User, Viewer
 from tracker.web import cursor, frame, notices, rows, words
 from tracker.web.forms import or_show, text
 from tracker.web.frame import Page, db, local_path, now, user, viewer
+from webhooks.web import reads as web_reads
 
 bp = Blueprint("outbox", __name__, template_folder="templates")
 PAGE = 50
@@ -56,6 +58,7 @@ class Row:
 
     email: ScheduledEmail
     box: Box | None = None
+    reading: Markup | None = None  #: what came of it, once it is sent
 
     @property
     def state(self) -> State:
@@ -114,11 +117,13 @@ def _whose(email: ScheduledEmail) -> str:
 
 
 def lined_up(emails: Sequence[ScheduledEmail]) -> list[Row]:
-    """Mails with their boxes, in one query more."""
+    """Mails with their boxes and what came of them, in two queries more."""
     keys = {one.box_id for one in emails if one.box_id is not None}
     query = select(Box).where(among(Box.id, keys)).options(joinedload(Box.stage), joinedload(Box.pipeline))
     found = {box.id: box for box in db().scalars(query)} if keys else {}
-    return [Row(one, found.get(one.box_id) if one.box_id is not None else None) for one in emails]
+    sent = [one.id for one in emails if one.state == State.SENT]
+    read = web_reads.in_outbox(db(), viewer(), sent)
+    return [Row(one, found.get(one.box_id or 0), read.get(one.id)) for one in emails]
 
 
 def by_day(found: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
@@ -203,7 +208,7 @@ def _page(key: str, **_: str) -> str:
         contact=contact, marks=MARKS,
         conversation=db().get(Conversation, email.conversation_id) if email.conversation_id else None,
         follow_ups=web_sequences.panel_of(viewer(), email), inferred=_where(email), history=_history(email),
-        past=email.due_at <= now(), unstyled=unstyled,
+        past=email.due_at <= now(), unstyled=unstyled, tracked=web_tracked.of_email(email, letter),
     )  # fmt: skip
 
 
@@ -400,6 +405,7 @@ TOLD = {
     "email.queued": "queued “{subject}” to {to}",
     "email.edited": "changed the queued mail “{subject}”",
     "email.rescheduled": "chose another time for “{subject}”",
+    "email.tracked": "chose anew whether “{subject}” is tracked",
     "email.guarded": "chose anew what may hold “{subject}” back",
     "email.sent_now": "let “{subject}” go at once",
     "email.held": "held “{subject}”",

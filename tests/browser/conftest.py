@@ -20,6 +20,8 @@ from tests.browser.chromium import find
 
 expect.set_options(timeout=15_000)  # as the pages' own: a machine that runs many tests at once is slow
 
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+
 
 @dataclass(slots=True)
 class Served:
@@ -37,7 +39,8 @@ class Watched:
     complaints: list[str] = field(default_factory=list)
 
 
-def _missing(what: str) -> None:
+def missing(what: str) -> None:
+    """Without it these tests can't be made; CI has it."""
     if os.environ.get("CI"):
         pytest.fail(what)
     pytest.skip(what)
@@ -49,11 +52,9 @@ def chromium() -> Iterator[Browser]:
     path = find()
     with sync_playwright() as playwright:
         try:
-            browser = playwright.chromium.launch(
-                executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-            )
+            browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         except Error as error:
-            _missing(f"Chromium is missing (apt-get install chromium): {str(error).splitlines()[0]}")
+            missing(f"Chromium is missing (apt-get install chromium): {str(error).splitlines()[0]}")
             return
         yield browser
         browser.close()

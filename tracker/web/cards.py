@@ -6,7 +6,7 @@ leaves is counted, and that up to a bound.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
@@ -57,6 +57,25 @@ class Look:
         return self.chosen.conditions(self.viewer, self.now, self.fields, self.zone)
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A small line of another room's on a card."""
+
+    icon: str  #: the id of a symbol in static/icons.svg
+    words: str
+    title: str = ""
+
+
+Marks = Callable[[Session, Viewer, Collection[int]], Mapping[int, Mark]]  #: of boxes, by their ids, all at once
+_marks: list[Marks] = []
+
+
+def register_mark(marks: Marks) -> None:
+    """Show something of another room's on the cards of boxes; registered twice, it is shown once."""
+    if marks not in _marks:
+        _marks.append(marks)
+
+
 @dataclass(slots=True)
 class Card:
     """What a rep decides on."""
@@ -71,6 +90,7 @@ class Card:
     owes: str = ""  #: who has to answer, `us` or `them`
     asleep: bool = False
     tags: list[str] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -180,6 +200,9 @@ def _cards(session: Session, look: Look, ids: Sequence[int], stages: dict[int, S
     _add_contacts(session, made)
     _add_unread(session, look.viewer, made)
     _add_tasks(session, look.today, made)
+    for marks in _marks:
+        for box_id, mark in marks(session, look.viewer, list(made)).items():
+            made[box_id].marks.append(mark)
     tagged = [one.key for one in look.fields if one.type == FieldType.TAGS]
     for id_, card in list(made.items()):
         stage = stages.get(card.box.stage_id)

@@ -15,15 +15,17 @@ from tracker.web import frame
 from tracker.web.worth import worth
 
 
-def when(at: datetime | None, *, day: bool = False) -> Markup:
+def when(at: datetime | None, *, day: bool = False, whole: bool = False) -> Markup:
     """An instant as `<time>`: UTC from the server, in the reader's zone once our script has run."""
     if at is None:
         return Markup("")
     at = at.astimezone(UTC)
-    shown = _day(at) if day else _short(at, frame.now())
+    mode, shown = ("day", _day(at)) if day else ("short", _short(at, frame.now()))
+    if whole:
+        mode, shown = "whole", f"{_day(at)}, {at:%H:%M} UTC"
     template = '<time datetime="{}" data-time="{}" title="{}">{}</time>'
     return Markup(template).format(  # noqa: S704 - a constant; `format` escapes
-        at.isoformat(timespec="seconds"), "day" if day else "short", f"{at:%Y-%m-%d %H:%M} UTC", shown
+        at.isoformat(timespec="seconds"), mode, f"{at:%Y-%m-%d %H:%M} UTC", shown
     )
 
 

@@ -20,6 +20,7 @@ from tracker import mailboxes, people, pipelines
 from tracker.boxes import Box
 from tracker.conversations import Conversation
 from tracker.db import Sessions, utc_now
+from tracker.html_mail import AddressFilter
 from tracker.people import User, Viewer
 from tracker.pipelines import Pipeline, Template
 
@@ -60,6 +61,15 @@ class ConversationPanel:
     order: int = 50
 
 
+@dataclass(frozen=True, slots=True)
+class Corner:
+    """What another room shows on every page, beside the brand and at the foot of a narrow window."""
+
+    render: Callable[[str], str]  #: HTML, for "side" or "foot"
+    scripts: Callable[[], Sequence[str]] = tuple  #: addresses
+    sheets: Callable[[], Sequence[str]] = tuple
+
+
 @dataclass(slots=True)
 class Frame:
     """What the pages are handed, and what rooms registered."""
@@ -71,7 +81,11 @@ class Frame:
     nav: list[NavItem] = field(default_factory=list)
     box_panels: list[BoxPanel] = field(default_factory=list)
     conversation_panels: list[ConversationPanel] = field(default_factory=list)
+    corners: list[Corner] = field(default_factory=list)
+    person_pages: list[NavItem] = field(default_factory=list)  #: beside "You"
     form_targets: list[str] = field(default_factory=list)  #: origins that a form may lead to
+    #: From a mail's HTML to what its addresses are on our pages; see `html_mail.sanitize`.
+    mail_addresses: Callable[[str], AddressFilter] | None = None
     sign_in_endpoint: str | None = None
     sign_out_endpoint: str | None = None  #: takes a POST
     connect_endpoint: str | None = None  #: takes a POST and connects a mailbox
@@ -110,6 +124,16 @@ def register_conversation_panel(app: Flask, panel: ConversationPanel) -> None:
     panels = of(app).conversation_panels
     panels.append(panel)
     panels.sort(key=lambda entry: entry.order)
+
+
+def register_corner(app: Flask, corner: Corner) -> None:
+    """Show something on every page."""
+    of(app).corners.append(corner)
+
+
+def register_person_page(app: Flask, item: NavItem) -> None:
+    """Add a page to what a person sets for themselves."""
+    of(app).person_pages.append(item)
 
 
 def public(view: View) -> View:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from flask import Flask, current_app
+from markupsafe import Markup
 from sqlalchemy import Row, Select, collate, func, select, tuple_
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session, defer
@@ -24,8 +26,13 @@ PAGE = 40
 TEXT_SHOWN = 50_000  # characters
 FILES = 30  # messages with attachments that a page of files looks at
 
+EXTENSION = "tracker_mail_notes"
+
 Found = Row[Message, str, bool, bool]
-REMOTE_IMAGE = r"<img[^>]*https?:|background[^>]*https?:"
+#: What another room shows below messages, by their ids: of those given (which the viewer may read), all at once.
+Notes = Callable[[Session, Sequence[int]], Mapping[int, Markup]]
+#: Pictures from elsewhere that show something: one of a single pixel does not.
+REMOTE_IMAGE = r"""<img(?![^>]*width="?1"?[ ]+height="?1"?[ />])[^>]*https?:|background[^>]*https?:"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,7 @@ class Mail:
     has_images: bool  #: images that live elsewhere, which are fetched only if the reader asks
     recipients: Sequence[Recipient]
     attachments: Sequence[dict[str, Any]] = field(default_factory=list)
+    notes: Sequence[Markup] = ()  #: other rooms', below it
     row: Found | None = None  #: of one that is not ready yet
 
     @property
@@ -95,12 +103,23 @@ def ready(session: Session, rows: Sequence[Found]) -> list[Mail]:
         return []
     recipients = recipients_of(session, [row[0].id for row in rows])
     attachments = attachments_of(session, [row[0].id for row in rows if row[0].attachment_count])
+    notes = _notes_of(session, [row[0].id for row in rows])
     made = []
     for message, key, has_html, has_images in rows:
         reply, quoted = split_quoted(message.text[:TEXT_SHOWN])
         files = attachments.get(message.id, [])
-        made.append(Mail(message, key, reply, quoted, has_html, has_images, recipients[message.id], files))
+        people, below = recipients[message.id], [found[message.id] for found in notes if message.id in found]
+        made.append(Mail(message, key, reply, quoted, has_html, has_images, people, files, below))
     return made
+
+
+def register_note(app: Flask, notes: Notes) -> None:
+    """Show something of another room's below the messages that it concerns."""
+    app.extensions.setdefault(EXTENSION, []).append(notes)
+
+
+def _notes_of(session: Session, ids: Sequence[int]) -> list[Mapping[int, Markup]]:
+    return [notes(session, ids) for notes in current_app.extensions.get(EXTENSION, [])] if current_app else []
 
 
 def attachments_of(session: Session, ids: Sequence[int]) -> dict[int, list[dict[str, Any]]]:

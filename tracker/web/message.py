@@ -8,7 +8,7 @@ from flask import Blueprint, abort, redirect, request, url_for
 
 from tracker import html_mail
 from tracker.conversations import Conversation
-from tracker.web import mails, security
+from tracker.web import frame, mails, security
 from tracker.web.cursor import Cursor
 from tracker.web.frame import Page, db, viewer
 
@@ -31,6 +31,9 @@ def show(key: str) -> Page:
     if message is None or not message.html:
         abort(404)
     remote_images = request.args.get("images") == "1"
-    body = html_mail.sanitize(message.html, remote_images=remote_images)
+    addresses = frame.frame().mail_addresses
+    body = html_mail.sanitize(
+        message.html, remote_images=remote_images, addresses=addresses(message.html) if addresses else None
+    )
     security.as_mail(remote_images=remote_images)
     return html_mail.document(body, remote_images=remote_images)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from gmail_sync.sandbox.demo import compose
 from gmail_sync.sandbox.demo.agenda import Agenda
-from gmail_sync.sandbox.demo.opening import open_mail
+from gmail_sync.sandbox.demo.opening import Moment, open_mail, program_of
 from gmail_sync.sandbox.demo.people import Person
 from gmail_sync.sandbox.demo.story import Beat, Story, message_id
 from gmail_sync.sandbox.listing import Wanted
@@ -27,9 +27,13 @@ if TYPE_CHECKING:
 
 #: Seconds from the start to the first beat.
 _FIRST_BEAT = 20
-#: Seconds until a mail is opened, and from then until it is answered: the least, and how much it varies.
-_OPENED = (10, 7)
-_ANSWERED = (6, 16)
+#: Seconds until a mail has arrived, and what machines fetch is fetched.
+_ARRIVED = 2
+#: Seconds until a mail is opened, and from then until it is answered: the least, and how much it varies. Somebody
+#: opens it later than a scanner would, and follows a link in it in between.
+_OPENED = (14, 7)
+_CLICKED = 20
+_ANSWERED = (24, 16)
 #: Answers that one person gives in one thread.
 MOST_ANSWERS = 4
 
@@ -41,8 +45,9 @@ def _utc_now() -> datetime:
 class Correspondents:
     """Answers mail in *sandbox* for the people of *story*, until stopped.
 
-    clock: the time for Date headers. speed: how much faster than life (for tests). opens: called with the
-    bytes of a mail when its reader opens it, before answering; None, and nobody opens anything.
+    clock: the time for Date headers. speed: how much faster than life (for tests). opens: called with the bytes
+    of a mail and its reader's address when it arrives, when it is opened and when a link in it is clicked, all
+    before it is answered; None, and nobody opens anything.
     """
 
     def __init__(
@@ -51,7 +56,7 @@ class Correspondents:
         story: Story,
         clock: Callable[[], datetime] = _utc_now,
         speed: float = 1.0,
-        opens: Callable[[bytes], None] | None = open_mail,
+        opens: Callable[[bytes, str, Moment], None] | None = open_mail,
     ) -> None:
         self.opens = opens
         self._sandbox = sandbox
@@ -115,8 +120,8 @@ class Correspondents:
         answering = next((person for person in readers if person.address.casefold() in addressed), None)
         for person in readers:
             chance = zlib.crc32(f"{sent_id} {person.address}".encode())
-            opened = _OPENED[0] + chance % _OPENED[1]
-            self._agenda.after(opened, partial(self._open, raw))
+            opened = _OPENED[0] + chance % _OPENED[1] + program_of(person.address).wait
+            self._read(raw, person, opened)
             if person is answering and not _is_automatic(message):
                 answered = opened + _ANSWERED[0] + chance // _OPENED[1] % _ANSWERED[1]
                 self._agenda.after(answered, partial(self._reply, message, person, chance))
@@ -127,9 +132,13 @@ class Correspondents:
         people = (person for person in self._story.people if not person.automatic)
         return next((person for person in people if person.address.casefold() == wanted), None)
 
-    def _open(self, raw: bytes) -> None:
-        if self.opens:
-            self.opens(raw)
+    def _read(self, raw: bytes, person: Person, opened: float) -> None:
+        """Have *person* get, open and click in what was sent."""
+        if self.opens is None:
+            return
+        moments = ((_ARRIVED, Moment.ARRIVED), (opened, Moment.OPENED), (opened + _CLICKED, Moment.CLICKED))
+        for seconds, moment in moments:
+            self._agenda.after(seconds, partial(self.opens, raw, person.address, moment))
 
     def _reply(self, original: EmailMessage, person: Person, chance: int) -> None:
         """Answer *original*: with the beat that waits in this thread, or one of the replies."""

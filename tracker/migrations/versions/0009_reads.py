@@ -36,9 +36,11 @@ def upgrade() -> None:
         sa.Column("first_view_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("last_view_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("answered_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("answered_by", sa.Text(), server_default="", nullable=False),
         sa.Column("rules", sa.SmallInteger(), server_default="0", nullable=False),
         sa.Column("told_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("told", sa.Text(), server_default="", nullable=False),
+        sa.Column("told_clicks", sa.Integer(), server_default="0", nullable=False),
         sa.Column("team_id", sa.BigInteger(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("id", sa.BigInteger(), nullable=False),
@@ -77,6 +79,16 @@ def upgrade() -> None:
     op.create_index(op.f("ix_tracked_emails_mailbox_id"), "tracked_emails", ["mailbox_id"], unique=False)
     op.create_index("ix_tracked_emails_message_id", "tracked_emails", ["message_id"], unique=False)
     op.create_index("ix_tracked_emails_user_id", "tracked_emails", ["user_id", "id"], unique=False)
+    op.create_index(
+        "ix_tracked_emails_recipients", "tracked_emails", ["recipients"], unique=False, postgresql_using="gin"
+    )
+    op.create_index(
+        "ix_tracked_emails_rules",
+        "tracked_emails",
+        ["rules", "id"],
+        unique=False,
+        postgresql_where=sa.text("hits > 0"),
+    )
     op.create_table(
         "tracked_links",
         sa.Column("tracked_email_id", sa.BigInteger(), nullable=False),

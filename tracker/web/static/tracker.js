@@ -6,6 +6,7 @@
   const timeOf = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
   const dayOf = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
   const yearOf = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric" });
+  const momentOf = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
   const wholeOf = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "short" });
   const AGAIN_MS = 2000; // a form that was sent is not sent again for so long
 
@@ -17,7 +18,8 @@
       const now = new Date();
       const today = at.toDateString() === now.toDateString();
       const day = at.getFullYear() === now.getFullYear() ? dayOf : yearOf;
-      element.textContent = today && element.dataset.time === "short" ? timeOf.format(at) : day.format(at);
+      if (element.dataset.time === "whole") element.textContent = momentOf.format(at);
+      else element.textContent = today && element.dataset.time === "short" ? timeOf.format(at) : day.format(at);
       element.title = wholeOf.format(at);
     }
   }

@@ -13,9 +13,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from gmail_sync.sandbox import Sandbox
+from gmail_sync.sandbox.demo import opening
 from gmail_sync.sandbox.demo.compose import read
 from gmail_sync.sandbox.demo.correspondents import MOST_ANSWERS, Correspondents
-from gmail_sync.sandbox.demo.opening import USER_AGENT, image_urls, is_loopback, open_mail
+from gmail_sync.sandbox.demo.opening import Moment, image_urls, is_loopback, open_mail
 from gmail_sync.sandbox.demo.play import load_story
 from gmail_sync.sandbox.demo.story import Beat, Story, load
 from gmail_sync.sandbox.listing import Wanted
@@ -205,40 +206,101 @@ def test_after_stop_nobody_answers(empty: Sandbox, alive: Callable[..., Correspo
 
 
 def test_a_reader_opens_before_answering(empty: Sandbox, alive: Callable[..., Correspondents]) -> None:
-    seen: list[int] = []
-    alive(empty, opens=lambda raw: seen.append(len(mails(empty, BOB))))
-    send(empty, BOB, f"{WENDY}, dana.ostrowski@bluekestrel.example")
+    seen: list[tuple[str, Moment, int]] = []
+    alive(empty, speed=200, opens=lambda _, who, moment: seen.append((who, moment, len(mails(empty, BOB)))))
+    dana = "dana.ostrowski@bluekestrel.example"
+    send(empty, BOB, f"{WENDY}, {dana}")
     wait_until(lambda: len(mails(empty, BOB)) == 2)
-    wait_until(lambda: len(seen) == 2)
-    assert seen[0] == 1
+    wait_until(lambda: len(seen) == 6)
+    assert [moment for who, moment, _ in seen if who == dana] == list(Moment)
+    assert [one for one in seen if one[0] == WENDY] == [(WENDY, moment, 1) for moment in Moment]
 
 
-def test_opening_fetches_images_on_this_machine_as_gmail_does() -> None:
-    agents: list[tuple[str, str | None]] = []
+@pytest.fixture
+def elsewhere() -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
+    """A server on this machine that pictures and links of a mail lead to: its address, and what it was asked."""
+    asked: list[tuple[str, str | None]] = []
 
-    class Pixel(BaseHTTPRequestHandler):
+    class Door(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            agents.append((self.path, self.headers["User-Agent"]))
-            self.send_response(200)
+            asked.append((self.path, self.headers["User-Agent"]))
+            self.send_response(302)
+            self.send_header("Location", "/never")
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
             pass
 
-    server = HTTPServer(("127.0.0.1", 0), Pixel)
+    server = HTTPServer(("127.0.0.1", 0), Door)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    message = EmailMessage()
-    message.set_content("Hello")
-    local = f"http://127.0.0.1:{server.server_port}"
-    html = (
-        f'<img src="{local}/o/1.gif"><img src="{local}/o/1.gif"><img src="http://127.0.0.1:1/"><img src="cid:a">'
-    )
-    message.add_alternative(html, subtype="html")
-    open_mail(message.as_bytes())
+    yield f"http://127.0.0.1:{server.server_port}", asked
     server.shutdown()
     server.server_close()
-    assert agents == [("/o/1.gif", USER_AGENT)]
-    assert image_urls(message.as_bytes()) == [f"{local}/o/1.gif", "http://127.0.0.1:1/"]
+
+
+def with_pictures_and_links(local: str) -> bytes:
+    """A mail with a picture that is there twice, two links, another machine's, and a quotation."""
+    message = EmailMessage()
+    message.set_content("Hello")
+    message.add_alternative(
+        f'<a href="mailto:a@b.example">Write</a> <a href="{local}/l/1">One</a> <a href="{local}/l/2">Two</a>'
+        f'<img src="{local}/o/1.gif"><img src="{local}/o/1.gif"><img src="http://127.0.0.1:1/">'
+        f'<img src="cid:a"><img src="https://far.example/a.gif">'
+        f'<blockquote><a href="{local}/l/old">Old</a></blockquote>',
+        subtype="html",
+    )
+    return message.as_bytes()
+
+
+PICTURE, LINK, LINKS = "/o/1.gif", "/l/1", ["/l/1", "/l/2"]
+
+
+@pytest.mark.parametrize(
+    ("reader", "arrived", "opened", "clicked"),
+    [
+        ("a@anywhere.example", [], [(PICTURE, opening.USER_AGENT)], [(LINK, opening.FIREFOX)]),
+        (
+            "a@bluekestrel.example",
+            [(PICTURE, opening.PREFETCH)],
+            [(PICTURE, opening.USER_AGENT)],
+            [(LINK, opening.FIREFOX)],
+        ),
+        ("a@FJELLVIK.example", [(PICTURE, opening.APPLE_PRIVACY)], [], [(LINK, opening.SAFARI)]),
+        ("a@himadri-seeds.example", [], [(PICTURE, opening.YAHOO_PROXY)], [(LINK, opening.FIREFOX)]),
+        (
+            "a@haldencold.example",
+            [(path, opening.SCANNER) for path in (*LINKS, PICTURE)],
+            [(PICTURE, opening.OUTLOOK_DESKTOP)],
+            [(LINK, opening.FIREFOX)],
+        ),
+    ],
+)
+def test_each_program_asks_this_machine_in_its_own_way(
+    elsewhere: tuple[str, list[tuple[str, str | None]]],
+    reader: str,
+    arrived: list[tuple[str, str]],
+    opened: list[tuple[str, str]],
+    clicked: list[tuple[str, str]],
+) -> None:
+    local, asked = elsewhere
+    raw = with_pictures_and_links(local)
+    for moment, expected in zip(Moment, (arrived, opened, clicked), strict=True):
+        open_mail(raw, reader, moment)
+        assert asked == expected
+        asked.clear()
+    assert image_urls(raw) == [f"{local}/o/1.gif", "http://127.0.0.1:1/", "https://far.example/a.gif"]
+
+
+def test_the_programs_of_the_story_are_its_peoples(story: Story) -> None:
+    domains = {person.domain for person in story.people}
+    assert set(opening.PROGRAMS) <= domains
+
+
+def test_a_mail_without_html_asks_for_nothing() -> None:
+    message = EmailMessage()
+    message.set_content("http://127.0.0.1/l/1")
+    for moment in Moment:
+        assert opening.requested(message.as_bytes(), opening.GUARDED, moment) == []
 
 
 @pytest.mark.parametrize(

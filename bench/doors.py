@@ -1,0 +1,234 @@
+"""The doors: how many hits a second are durable before they are answered, and how long that takes.
+
+    python -m bench.doors                              # everything, one table; 10 million hits take some minutes
+    python -m bench.doors --rows 100000 --seconds 5    # short
+
+In one run and the same granian: Tracker's web server, its front with a door that only answers the GIF, and
+pytracking with Flask and a plain INSERT for each hit. Then Tracker's again with millions of hits stored. Each
+hit is of one of the stored tokens, from one of so many addresses (behind a proxy that settings name) that no limit
+is met: afterwards the rows are counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from bench.door_servers import TABLE
+from config import postgres, teams
+from config.postgres import Cluster
+from tracker import migrations
+from tracker.db import insert_many, make_engine, make_sessions, plain_url, transaction
+from webhooks.tracks import TrackedEmail, new_token
+
+CONNECTIONS = 64
+TOKENS = 10_000
+ASKED = 100_000  # different requests: the same one within a second would be counted and not kept
+AGENT = "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)"
+FIRST = 1_000_000_000  # ids of measured hits begin here
+KINDS = ["bare", "pytracking", "ours"]
+#: As many hits as are asked for, spread over the mails and a year.
+FILL = """
+INSERT INTO hits (id, team_id, key, tracked_email_id, kind, at, address, agent, headers, rules, verdict, why)
+SELECT number, 1, lpad(to_hex(number), 32, '0')::uuid, 1 + number % %(tokens)s, 'open',
+  timestamptz '2026-01-01' + number * interval '3 seconds', '66.249.84.1', %(agent)s,
+  '{"method": "GET", "accept-encoding": "gzip, deflate, br"}', 1, 'person', 'Opened through Gmail''s proxy'
+FROM generate_series(%(first)s, %(last)s) AS number
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the load saw of one server, and how many rows it left."""
+
+    rate: float
+    p50: float
+    p99: float
+    bad: int
+    answers: int
+    rows: int
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=10.0, help="for each measurement")
+    parser.add_argument("--rows", type=int, default=10_000_000, help="stored hits of the second part; 0: none")
+    parser.add_argument("--rounds", type=int, default=2, help="measurements of each, the median is shown")
+    chosen = parser.parse_args()
+    kinds = KINDS if find_spec("pytracking") else [kind for kind in KINDS if kind != "pytracking"]
+    with tempfile.TemporaryDirectory(prefix="tracker-bench-") as folder:
+        Path(folder).chmod(0o755)
+        with postgres.embedded(Path(folder) / "var") as cluster:
+            asked = _prepare(cluster)
+            found = {kind: _median(cluster, Path(folder), kind, asked, chosen) for kind in kinds}
+            if chosen.rows:
+                _fill(cluster, chosen.rows)
+                found["many"] = _median(cluster, Path(folder), "ours", asked, chosen)
+    _print(found, chosen.rows)
+
+
+def _prepare(cluster: Cluster) -> dict[str, bytes]:
+    """Tracked mails, and what is asked of each server."""
+    engine = make_engine(cluster.url)
+    migrations.upgrade(engine)
+    tokens = [new_token() for _ in range(TOKENS)]
+    with transaction(make_sessions(engine)) as session:
+        team_id = teams.found(session, "Bench", "alice@team.example", "Alice").team_id
+        insert_many(
+            session, TrackedEmail, [{"team_id": team_id, "token": token, "key": token} for token in tokens]
+        )
+    engine.dispose()
+    with psycopg.connect(plain_url(cluster.url), autocommit=True) as connection:
+        connection.execute(TABLE)
+        connection.execute("SELECT setval('hits_id_seq', %s)", [FIRST])
+        connection.execute("VACUUM ANALYZE tracked_emails")
+    ours = b"".join(_request(f"{tokens[number % TOKENS]}.gif", number) for number in range(ASKED))
+    return {"ours": ours, "bare": ours, "pytracking": _theirs()}
+
+
+def _theirs() -> bytes:
+    if find_spec("pytracking") is None:
+        return b""
+    from pytracking.tracking import Configuration, get_open_tracking_url
+
+    base = Configuration(base_open_tracking_url="http://x/t/")
+    urls = [get_open_tracking_url({"tracked": number}, configuration=base) for number in range(1, TOKENS + 1)]
+    paths = [url.removeprefix("http://x/t/") for url in urls]
+    return b"".join(_request(paths[number % TOKENS], number) for number in range(ASKED))
+
+
+def _request(path: str, number: int) -> bytes:
+    address = f"66.249.{number // 250 % 250}.{number % 250}"
+    return (
+        f"GET /t/{path} HTTP/1.1\r\nHost: tracker.example.com\r\nUser-Agent: {AGENT}\r\n"
+        f"Accept-Encoding: gzip, deflate, br\r\nX-Forwarded-For: {address}\r\n\r\n"
+    ).encode()
+
+
+def _median(cluster: Cluster, folder: Path, kind: str, asked: dict[str, bytes], chosen: Any) -> Measured:
+    found = [_measure(cluster, folder, kind, asked[kind], chosen.seconds) for _ in range(chosen.rounds)]
+    found.sort(key=lambda one: one.rate)
+    for one in found:
+        print(f"({kind}: {one})", file=sys.stderr, flush=True)
+    return found[(len(found) - 1) // 2]
+
+
+def _measure(cluster: Cluster, folder: Path, kind: str, asked: bytes, seconds: float) -> Measured:
+    with psycopg.connect(plain_url(cluster.url), autocommit=True) as connection:
+        before = _rows(connection, kind)
+        connection.execute("CHECKPOINT")
+        with _serving(cluster, folder, kind) as port:
+            _load(asked, port, 1.0, seed=0)  # warm
+            warm = _rows(connection, kind) - before
+            seen = _load(asked, port, seconds, seed=1)
+        rows = _rows(connection, kind) - before - warm
+    return Measured(seen["rate"], seen["p50"], seen["p99"], int(seen["bad"]), int(seen["answers"]), rows)
+
+
+def _rows(connection: psycopg.Connection[Any], kind: str) -> int:
+    """How many rows hits have left: those of the fill have lower ids."""
+    table = "opens" if kind == "pytracking" else "hits"
+    least = 0 if kind == "pytracking" else FIRST
+    row = connection.execute(f"SELECT count(*) FROM {table} WHERE id > %s", [least]).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _load(asked: bytes, port: int, seconds: float, seed: int) -> dict[str, float]:
+    command = [sys.executable, "-m", "bench.door_load", str(port), str(CONNECTIONS), str(seconds), str(seed)]
+    done = subprocess.run(command, input=asked, capture_output=True, check=True)
+    seen: dict[str, float] = json.loads(done.stdout)
+    return seen
+
+
+@contextmanager
+def _serving(cluster: Cluster, folder: Path, kind: str) -> Iterator[int]:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("TRACKER_")},
+        "TRACKER_DATABASE_URL": cluster.url, "TRACKER_SECRET_KEY": "k" * 40,
+        "TRACKER_DATA_DIR": str(folder / "data"), "TRACKER_TRUSTED_PROXIES": "127.0.0.1",
+        "BENCH_POSTGRES": plain_url(cluster.url),
+    }  # fmt: skip
+    process = subprocess.Popen([sys.executable, "-m", "bench.door_servers", kind, str(port)], env=environment)
+    try:
+        _until_it_answers(port)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _until_it_answers(port: int) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise SystemExit("The server does not answer")
+
+
+def _fill(cluster: Cluster, rows: int) -> None:
+    """Stored hits, with the indexes made after them: a fill, not what is measured."""
+    began = time.monotonic()
+    with psycopg.connect(plain_url(cluster.url), autocommit=True) as connection:
+        indexes = connection.execute(
+            "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'hits' AND indexname LIKE 'ix_%'"
+        ).fetchall()
+        for name, _ in indexes:
+            connection.execute(f"DROP INDEX {name}")
+        connection.execute("SET session_replication_role = replica")
+        for first in range(1, rows + 1, 1_000_000):
+            last = min(first + 999_999, rows)
+            connection.execute(FILL, {"tokens": TOKENS, "agent": AGENT, "first": first, "last": last})
+        connection.execute("SET maintenance_work_mem = '512MB'")
+        for _, statement in indexes:
+            connection.execute(statement)
+        connection.execute("VACUUM ANALYZE hits")
+    print(f"(filled: {time.monotonic() - began:.0f} s)", file=sys.stderr, flush=True)
+
+
+def _print(found: dict[str, Measured], rows: int) -> None:
+    ours = found["ours"]
+    what = f"at {CONNECTIONS} connections"
+    print(f"\n{what:44}{'a second':>10}{'p50':>9}{'p99':>9}{'kept':>16}{'ratio':>8}  asked")
+    _line("tracker, durable", ours, "", "p99 < 50 ms")
+    _line("the same server, bare GIF", found["bare"], f"{ours.rate / found['bare'].rate:.2f}", "at least 0.25")
+    if "pytracking" in found:
+        ratio = ours.rate / found["pytracking"].rate
+        _line("pytracking, Flask, plain INSERT", found["pytracking"], f"{ratio:.1f}", "at least 4")
+    else:
+        print(f"{'pytracking, Flask, plain INSERT':44}not installed: skipped")
+    if "many" in found:
+        many = found["many"]
+        _line(f"tracker, {rows:,} hits stored", many, f"{many.rate / ours.rate:.2f}", "p99 < 50 ms, about 1")
+
+
+def _line(what: str, one: Measured, ratio: str, asked: str) -> None:
+    kept = f"{one.rows}/{one.answers}" if one.rows else "none"
+    assert one.bad == 0, f"{one.bad} answers were not 200"
+    print(f"{what:44}{one.rate:>10,.0f}{one.p50:>6.1f} ms{one.p99:>6.1f} ms{kept:>16}{ratio:>8}  {asked}")
+
+
+if __name__ == "__main__":
+    main()
