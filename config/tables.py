@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gmail_sync import budget, wanted
-from scheduler import calendar, emails, reminders, sequences, snippets
+from scheduler import calendar, emails, reminders, sequence_plans, sequences, snippets
 from scheduler.calendars import team_days
 from scheduler.zones import store as zone_store
 from tracker import (
@@ -33,6 +33,6 @@ SLICES = (
     people, mailboxes, messages, conversations, organizations, contacts, pipelines, fields, boxes, filing, events,
     facts, totals, tasks, activities, links, views, snoozes, imports,
     budget, wanted, emails, zone_store,
-    snippets, calendar, team_days, sequences, reminders,
+    snippets, calendar, team_days, sequence_plans, sequences, reminders,
 )  # fmt: skip
 metadata = Base.metadata
