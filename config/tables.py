@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gmail_sync import budget, wanted
-from scheduler import calendar, emails, reminders, sequences, snippets
+from scheduler import calendar, emails, reminders, sequence_plans, sequences, snippets
 from scheduler.calendars import team_days
 from scheduler.zones import store as zone_store
 from tracker import (
@@ -37,6 +37,7 @@ SLICES = (
     readers,
     facts, totals, tasks, activities, links, views, snoozes, imports,
     budget, wanted, tracks, tracking_settings, hits, own_side, emails, zone_store,
-    snippets, calendar, team_days, sequences, reminders, notices, wishes, subscriptions, deliveries,
+    snippets, calendar, team_days, sequence_plans, sequences, reminders,
+    notices, wishes, subscriptions, deliveries,
 )  # fmt: skip
 metadata = Base.metadata

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from gmail_sync import drafts
 from scheduler import due, guards, preparing
+from scheduler.emails import MISSED
 from scheduler.outbox import Guard, ScheduledEmail
 from scheduler.post import Post
 from scheduler.states import State
@@ -36,6 +37,7 @@ class Claimed:
     due_at: datetime
     attempts: int  #: sends that Gmail was, or may have been, asked for; with this one
     trace: drafts.Trace
+    missed: bool = False  #: Gmail said, when it was asked to send it, that there was no draft
 
 
 #: Mailboxes in which something is to be sent, or asked about.
@@ -182,7 +184,7 @@ def _claimed(email: ScheduledEmail) -> Claimed:
     return Claimed(
         email.id, email.mailbox_id, email.claim_token, email.draft_id or "", email.claimed_at, email.due_at,
         email.attempts,
-        preparing.trace_of(email),
+        preparing.trace_of(email), email.reason == MISSED,
     )  # fmt: skip
 
 

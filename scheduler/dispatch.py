@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from gmail_sync import drafts
@@ -22,6 +22,7 @@ from gmail_sync.errors import GmailError, NeedsAttention, NotFound, Permanent, Q
 from scheduler import claims, locks, settling
 from scheduler.claims import Claimed
 from scheduler.doors import Door, Doors, Prepaid
+from scheduler.emails import MISSED
 from scheduler.outbox import DELETED_IN_GMAIL
 from scheduler.post import Post
 from scheduler.settling import Outcome
@@ -347,7 +348,8 @@ class _Delivery:
     def later(self, mail: Claimed, seconds: float) -> Outcome:
         """Nobody knows yet: ask again, more and more patiently."""
         least = min(self.post.ask_after.total_seconds() * 2 ** min(mail.attempts - 1, 6), LONGEST_WAIT)
-        return Outcome(mail, State.SENDING, next_at=self.post.now() + timedelta(seconds=max(seconds, least)))
+        next_at = self.post.now() + timedelta(seconds=max(seconds, least))
+        return Outcome(mail, State.SENDING, reason=MISSED if mail.missed else None, next_at=next_at)
 
     def ask(self, gmail: Gmail, mail: Claimed, refused: str) -> Outcome:
         """What became of a mail, as its draft and its thread tell. Raises `GmailError`."""
@@ -363,6 +365,8 @@ class _Delivery:
                 rfc822_message_id=sent.rfc822_message_id,
             )  # fmt: skip
         if refused == "gone" and mail.attempts == 1:  # we asked once, and were told that there was no draft
+            return self.later(replace(mail, missed=True), 0.0)
+        if mail.missed:  # and so we are again: it was deleted in Gmail
             return Outcome(mail, State.CANCELLED, reason=DELETED_IN_GMAIL, remedy="Queue it again if need be")
         if now - mail.claimed_at < self.post.doubt:
             return self.later(mail, 0.0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Boolean, CheckConstraint, DateTime, ForeignKey, Index, LargeBinary, SmallInteger, func, text
@@ -25,6 +26,9 @@ from tracker.db import Base, Keyed, OfTeam
 from tracker.messages import Copy
 
 DELETED_IN_GMAIL = "its draft was deleted in Gmail"
+MISSED = "Gmail does not find its draft; Tracker looks once more"  #: the reason while that is believed only once
+BOTH = "both"  #: holds what was changed here and in Gmail (`held_by`)
+CHANGED_IN_BOTH = "the draft was changed in Gmail meanwhile, and here too"
 _OPEN = "state in ('preparing', 'queued', 'sending', 'held')"
 _WAITING = "state in ('queued', 'sending')"
 _WENT = "state in ('sending', 'sent')"
@@ -167,6 +171,7 @@ class ScheduledEmail(OfTeam, Keyed, Base):
     draft_tried_at: Mapped[datetime | None]  #: when Gmail was first asked to make it
     prepared_at: Mapped[datetime | None]
     edited_in_gmail_at: Mapped[datetime | None]
+    missed_at: Mapped[datetime | None]  #: when Gmail said there is none; believed when it says so again
 
     claim_token: Mapped[str | None]
     claimed_at: Mapped[datetime | None]
@@ -193,6 +198,15 @@ class ScheduledEmail(OfTeam, Keyed, Base):
     def at_once(self) -> bool:
         """Whether somebody said *now*."""
         return self.zone_rule == Zone.NOW
+
+
+def chosen(email: ScheduledEmail, now: datetime, *, gmails: bool = False) -> dict[str, Any]:
+    """The columns of a mail that was changed here and in Gmail once its sender said which one goes; else none."""
+    if email.held_by != BOTH:
+        return {}
+    if gmails:  # what it says is read at the next look, as the draft is none that we know
+        return {"raw": None, "text_hash": None, "draft_message_id": None, "behind": False}
+    return {"behind": True, "try_at": now, "edited_in_gmail_at": None}
 
 
 class Sender(OfTeam, Base):

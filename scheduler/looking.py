@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -35,6 +35,7 @@ from webhooks.tracking import Arrival
 
 JOB = "scheduler.look"
 EVERY = timedelta(minutes=5)  #: a look at all of a mailbox's drafts costs 5 units
+SOON = timedelta(seconds=15)  #: a draft that Gmail does not find is looked for again
 SETTLED = timedelta(seconds=30)  #: a younger draft may be missing from Gmail's list
 ARRIVALS = 500  # a transaction
 LONG_AGO = timedelta(days=1)  #: what was worked out then is worked out anew
@@ -91,17 +92,21 @@ def _look(post: Post, mailbox: Mailbox) -> None:
         there = {draft.id: draft for draft in drafts.all_of(gmail)}
         with transaction(post.sessions) as session:
             waiting = _waiting(session, mailbox.id, began - SETTLED)
+        doubts = False
         for email in waiting:
             draft = there.get(email.draft_id or "")
             if draft is None:
-                _missing(post, gmail, email)
-            elif draft.message_id != email.draft_message_id:
+                doubts |= _missing(post, gmail, email)
+                continue
+            if email.missed_at is not None:
+                _found_again(post, email)
+            if draft.message_id != email.draft_message_id:
                 _edited(post, gmail, email, draft)
         _read_back(post, gmail, mailbox.id)
     finally:
         gmail.close()
     with transaction(post.sessions) as session:
-        _looked(session, mailbox, began)
+        _looked(session, mailbox, began - EVERY + SOON if doubts else began)
 
 
 def _waiting(session: Session, mailbox_id: int, before: datetime) -> Sequence[ScheduledEmail]:
@@ -116,16 +121,31 @@ def _waiting(session: Session, mailbox_id: int, before: datetime) -> Sequence[Sc
     return session.scalars(query).all()
 
 
-def _missing(post: Post, gmail: Gmail, email: ScheduledEmail) -> None:
+def _missing(post: Post, gmail: Gmail, email: ScheduledEmail) -> bool:
+    """Whether to look once more soon: that a draft was deleted is believed when Gmail says so a second time."""
     if drafts.standing(gmail, email.draft_id or "") is not None:
-        return  # the list was behind
+        _found_again(post, email)
+        return False  # the list was behind
     sent = drafts.find_sent(gmail, preparing.trace_of(email))
     with transaction(post.sessions) as session:
+        if sent is None and not preparing.missed_again(session, email, post.now()):
+            return True
         preparing.settle_gone(session, session.merge(email, load=False), sent, post.now())
+    return False
+
+
+def _found_again(post: Post, email: ScheduledEmail) -> None:
+    with transaction(post.sessions) as session:
+        row = update(ScheduledEmail).where(ScheduledEmail.id == email.id, ScheduledEmail.missed_at.is_not(None))
+        session.execute(row.values(missed_at=None).execution_options(synchronize_session=False))
 
 
 def _edited(post: Post, gmail: Gmail, email: ScheduledEmail, draft: drafts.Draft) -> None:
-    """It goes out as it is in Gmail; here it is shown as it is there."""
+    """It goes out as it is in Gmail; here it is shown as it is there. What its sender has to choose waits."""
+    if email.held_by == outbox.BOTH:
+        with transaction(post.sessions) as session:
+            preparing.same(session, email, draft_message_id=draft.message_id)
+        return
     known = drafts.headers(gmail, [draft.message_id]).get(draft.message_id)
     if known is None:
         return
@@ -184,6 +204,26 @@ _ARRIVED = text(
     RETURNING s.team_id, s.box_id, s.conversation_id, s.id, s.message_id
     """
 )
+#: What a person said went: the mail that they found is looked for by its thread or recipient, subject and time.
+_BY_HAND = text(
+    """
+    WITH here AS (
+      SELECT DISTINCT ON (c.id) s.id, c.gmail_id, c.gmail_thread_id
+      FROM scheduled_emails s
+      JOIN copies c ON c.mailbox_id = s.mailbox_id AND 'SENT' = ANY (c.label_ids)
+        AND c.internal_date BETWEEN s.claimed_at - interval '1 minute' AND s.claimed_at + interval '1 day'
+      JOIN messages m ON m.id = c.message_id AND m.subject = s.subject
+      WHERE s.state = 'sent' AND s.message_id IS NULL AND s.sent_gmail_id IS NULL
+        AND (c.gmail_thread_id = s.draft_thread_id
+             OR EXISTS (SELECT 1 FROM recipients r WHERE r.message_id = m.id AND r.normalized = s.recipients[1]))
+        AND NOT EXISTS (SELECT 1 FROM scheduled_emails o
+                        WHERE o.mailbox_id = s.mailbox_id AND o.state = 'sent' AND o.sent_gmail_id = c.gmail_id)
+      ORDER BY c.id, c.gmail_thread_id = s.draft_thread_id DESC, s.id
+    ), first AS (SELECT DISTINCT ON (id) * FROM here ORDER BY id, gmail_id)
+    UPDATE scheduled_emails AS s SET sent_gmail_id = first.gmail_id, sent_thread_id = first.gmail_thread_id
+    FROM first WHERE s.id = first.id AND s.sent_gmail_id IS NULL
+    """
+)
 _MERGED = text(
     """
     UPDATE scheduled_emails AS s SET box_id = b.merged_into_id FROM boxes b
@@ -198,6 +238,7 @@ def arrive(session: Session) -> int:
     Returns how many there were; the caller commits and comes again while it is `ARRIVALS`.
     """
     session.execute(_MERGED)
+    session.execute(_BY_HAND)
     found = session.execute(_ARRIVED, {"limit": ARRIVALS}).all()
     for team_id, box_id, conversation_id, *_ in found:
         box = session.get(Box, box_id) if box_id is not None else None

@@ -12,6 +12,7 @@ from sqlalchemy import CursorResult, select, update
 from sqlalchemy.orm import Session
 
 from scheduler import letters, local_time, tz_release
+from scheduler.emails import BOTH as BOTH
 from scheduler.emails import DELETED_IN_GMAIL as DELETED_IN_GMAIL
 from scheduler.emails import About as About
 from scheduler.emails import Found as Found
@@ -22,14 +23,17 @@ from scheduler.emails import ScheduledEmail as ScheduledEmail
 from scheduler.emails import Sender as Sender
 from scheduler.emails import When as When
 from scheduler.emails import Zone as Zone
+from scheduler.emails import chosen
 from scheduler.letters import Letter
 from scheduler.outbox_lists import by_key as by_key
 from scheduler.outbox_lists import counts as counts
+from scheduler.outbox_lists import inside as inside
 from scheduler.outbox_lists import letter_of as letter_of
 from scheduler.outbox_lists import listed as listed
 from scheduler.outbox_lists import of_box as of_box
 from scheduler.outbox_lists import of_contact as of_contact
 from scheduler.outbox_lists import of_conversation as of_conversation
+from scheduler.outbox_lists import shared as shared
 from scheduler.outbox_lists import visible as visible
 from scheduler.outbox_lists import when_of as when_of
 from scheduler.states import ARROWS, EDITABLE, OPEN, State
@@ -91,7 +95,8 @@ def edit(
     if email.state not in EDITABLE:
         raise OutboxConflict(_too_late(email))
     to = State.HELD if email.state == State.HELD else State.PREPARING
-    columns = {**_content(letter), "behind": True, "try_at": now, "edited_in_gmail_at": None, "decided_at": now}
+    behind = email.held_by != BOTH  # Gmail's draft stays as it is until its sender has chosen
+    columns = {**_content(letter), "behind": behind, "try_at": now, "edited_in_gmail_at": None, "decided_at": now}
     columns["contact_id"] = contact_of(session, email.team_id, columns["recipients"])
     _change(session, email, to, **columns)
     _record(session, viewer, "email.edited", email)
@@ -151,7 +156,9 @@ def send_now(
     wall = local_time.wall_of(now, ZoneInfo(email.zone))
     when = When(wall, email.zone, Zone.NOW, working_days=False, country=email.country)
     columns = {**_timing(when, now), "due_at": now, "next_at": now, "guards_off": [guard.value for guard in Guard]}
-    _change(session, email, _ready(email), **columns, **_CLEARED)
+    text = chosen(email, now)
+    to = _ready(text.get("behind", email.behind))
+    _change(session, email, to, **columns, **text, **_CLEARED)
     _record(session, viewer, "email.sent_now", email)
 
 
@@ -169,10 +176,11 @@ def hold(
 
 def release(
     session: Session, viewer: Viewer, email: ScheduledEmail, when: When | None = None, *, now: datetime,
-    version: int | None = None,
+    version: int | None = None, gmails: bool = False,
 ) -> None:  # fmt: skip
     """Let a held mail go at its time, or at another. The guard that held it stays quiet from now on.
 
+    What was changed here and in Gmail goes as it stands here, or (`gmails`) as it stands in Gmail.
     Raises `OutboxError`: a time that has passed needs another (`when`), or `send_now`.
     """
     _may_change(session, viewer, email, version)
@@ -183,7 +191,9 @@ def release(
     timing = _timing(when, now) if when is not None else {}
     quiet = {Guard(email.held_by)} if email.held_by in {guard.value for guard in Guard} else set()
     off = sorted({*email.guards_off, *quiet})
-    _change(session, email, _ready(email), **{"decided_at": now, **timing}, guards_off=off, **_CLEARED)
+    text = chosen(email, now, gmails=gmails)
+    to = _ready(text.get("behind", email.behind))
+    _change(session, email, to, **{"decided_at": now, **timing}, guards_off=off, **text, **_CLEARED)
     _record(session, viewer, "email.released", email)
 
 
@@ -195,7 +205,7 @@ def cancel(
     _may_change(session, viewer, email, version)
     if State.CANCELLED not in ARROWS[State(email.state)] or email.state == State.SENDING:
         raise OutboxConflict(_too_late(email))
-    made = email.origin == "tracker" and not email.only_in_gmail
+    made = email.origin == "tracker" and not email.only_in_gmail and email.held_by != BOTH
     discard = made and (email.draft_id is not None or email.draft_tried_at is not None)
     _change(session, email, State.CANCELLED, reason=why or None, remedy=None, behind=discard, try_at=now)
     _record(session, viewer, "email.cancelled", email, why=why)
@@ -241,7 +251,7 @@ def settle_by_hand(session: Session, viewer: Viewer, email: ScheduledEmail, *, w
 
 # -- what the room's own machinery shares
 
-_CLEARED: dict[str, Any] = {"reason": None, "remedy": None, "held_by": None}
+_CLEARED: dict[str, Any] = {"reason": None, "remedy": None, "held_by": None, "missed_at": None}
 
 
 def move(session: Session, email: ScheduledEmail, to: State, /, **columns: Any) -> bool:
@@ -270,12 +280,14 @@ def contact_of(session: Session, team_id: int, recipients: Sequence[str]) -> int
 
 def record(session: Session, email: ScheduledEmail, kind: str, *, actor: str = events.SYSTEM, **data: Any) -> None:
     """Record what happened to a mail, in the transaction of the change."""
+    data |= {"inside": inside(session, [email])[0]}
     events.record_many(session, [event_of(email, kind, actor=actor, **data)])
 
 
 def event_of(email: ScheduledEmail, kind: str, *, actor: str = events.SYSTEM, **data: Any) -> dict[str, Any]:
-    """An event about a mail, as `events.record_many` takes it."""
-    told = {"email": email.key, "subject": email.subject, "to": ", ".join(email.to or email.recipients)[:300]}
+    """An event about a mail, as `events.record_many` takes it; `inside` says that none but the team gets it."""
+    to = ", ".join(email.to)[:300] or "somebody who is not in To"  # nobody in Bcc is named
+    told = {"email": email.key, "subject": email.subject, "to": to}
     return {
         "team_id": email.team_id, "kind": kind, "actor": actor, "user_id": email.user_id, "box_id": email.box_id,
         "conversation_id": email.conversation_id, "mailbox_id": email.mailbox_id,
@@ -345,8 +357,8 @@ def _timing(when: When, now: datetime) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _ready(email: ScheduledEmail) -> State:
-    return State.PREPARING if email.behind else State.QUEUED
+def _ready(behind: bool) -> State:
+    return State.PREPARING if behind else State.QUEUED
 
 
 def _may_send(viewer: Viewer, mailbox: Mailbox) -> None:
@@ -394,6 +406,7 @@ def _set(session: Session, email: ScheduledEmail, to: State, /, **columns: Any) 
 
 def _record(session: Session, viewer: Viewer, kind: str, email: ScheduledEmail, **data: Any) -> None:
     wall = {"wall": email.wall_time.isoformat(), "zone": email.zone, "due_at": _utc(email.due_at)}
+    data |= {"inside": inside(session, [email])[0]}
     event = event_of(email, kind, actor=viewer.actor, **wall, **data)
     events.record_many(session, [event | {"user_id": viewer.user_id}])
 

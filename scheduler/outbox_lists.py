@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
-from sqlalchemy import Boolean, func, literal_column, select, tuple_
+from sqlalchemy import Boolean, ColumnElement, func, literal_column, select, tuple_
 from sqlalchemy.orm import Session
 
 from scheduler import letters
@@ -14,14 +14,22 @@ from scheduler.emails import ScheduledEmail, When, Zone
 from scheduler.letters import Letter
 from scheduler.local_time import LateRule
 from scheduler.states import OPEN, State
-from tracker.people import Viewer
+from tracker.db import among
+from tracker.people import OwnAddress, Viewer
 
 _SHARED = """
-    (EXISTS (SELECT 1 FROM boxes b WHERE b.id = scheduled_emails.box_id AND b.deleted_at IS NULL)
-     AND EXISTS (SELECT 1 FROM unnest(scheduled_emails.recipients) AS one(normalized) WHERE NOT EXISTS (
+    (EXISTS (SELECT 1 FROM boxes b WHERE b.id = {table}.box_id AND b.deleted_at IS NULL)
+     AND EXISTS (SELECT 1 FROM unnest({table}.recipients) AS one(normalized) WHERE NOT EXISTS (
        SELECT 1 FROM own_addresses o
-       WHERE o.team_id = scheduled_emails.team_id AND o.normalized = one.normalized)))
+       WHERE o.team_id = {table}.team_id AND o.normalized = one.normalized)))
 """
+
+
+class Mail(Protocol):
+    """What goes to somebody: a scheduled email, or the follow-ups of one."""
+
+    team_id: Any
+    recipients: Any
 
 
 def by_key(session: Session, viewer: Viewer, key: str) -> ScheduledEmail | None:
@@ -37,8 +45,24 @@ def visible(viewer: Viewer) -> Any:
     mine = ScheduledEmail.team_id == viewer.team_id
     if viewer.is_system:
         return mine
-    shared = literal_column(_SHARED, Boolean)
-    return mine & ((ScheduledEmail.user_id == viewer.user_id) | shared)
+    return mine & ((ScheduledEmail.user_id == viewer.user_id) | shared("scheduled_emails"))
+
+
+def shared(table: str) -> ColumnElement[bool]:
+    """SQL: a row of this table (`team_id`, `box_id`, `recipients`) is the team's: it goes outside from a box."""
+    return literal_column(_SHARED.format(table=table), Boolean)
+
+
+def inside(session: Session, mails: Iterable[Mail]) -> list[bool]:
+    """Of each mail whether all its recipients are of the team; one query.
+
+    Written into the events about it: what they tell stays its sender's, whomever it goes to later.
+    """
+    asked = [(one.team_id, set(one.recipients)) for one in mails]
+    everybody = set[str]().union(*(recipients for _, recipients in asked))
+    query = select(OwnAddress.team_id, OwnAddress.normalized).where(among(OwnAddress.normalized, everybody))
+    own = {(team_id, address) for team_id, address in session.execute(query)}
+    return [all((team_id, one) in own for one in recipients) for team_id, recipients in asked]
 
 
 def listed(

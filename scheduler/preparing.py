@@ -21,6 +21,7 @@ from gmail_sync.client import Gmail
 from gmail_sync.drafts import Draft
 from gmail_sync.errors import NeedsAttention, NotFound, Permanent, QuotaWait, Transient
 from scheduler import letters, locks, outbox, tracked
+from scheduler.emails import CHANGED_IN_BOTH
 from scheduler.letters import Letter
 from scheduler.outbox import DELETED_IN_GMAIL, Found, ScheduledEmail
 from scheduler.post import Post
@@ -36,6 +37,8 @@ T = TypeVar("T")
 JOB = "scheduler.prepare"
 LEAST_WAIT = timedelta(seconds=5)  #: before a draft that Gmail did not see to is tried again
 LONGEST_WAIT = timedelta(minutes=5)
+LOOK_AGAIN = timedelta(seconds=5)  #: before Gmail is believed that a draft is gone
+BOTH_REMEDY = "Look at both, here and in Gmail, then say which one goes"
 REMEDY = "Look at its recipients, its size and its text, then queue it again"
 PAGE = 25  # drafts shown on a page
 
@@ -176,7 +179,8 @@ class _Preparing:
     def run(self) -> None:
         try:
             if self.wish.is_open:
-                self._settle(self._made())
+                if not self._changed_in_both():
+                    self._settle(self._made())
             else:
                 self._discard()
         except (NeedsAttention, Transient):
@@ -185,6 +189,23 @@ class _Preparing:
             self._gone()
         except Permanent as error:
             self._refused(str(error))
+
+    def _changed_in_both(self) -> bool:
+        """Before a draft is overwritten: whether it is another than the one we know, and was therefore held.
+
+        From then on the one that we know is none: if the answer is lost, the next one may be our own.
+        """
+        email = self.wish.email
+        if self.wish.raw is None or email.draft_id is None or email.draft_message_id is None:
+            return False
+        draft = _there(drafts.standing(self.gmail, email.draft_id))
+        other = draft.message_id != email.draft_message_id
+        with transaction(self.post.sessions) as session:
+            if not other:
+                _whatever(session, email, draft_message_id=None)
+            else:
+                hold_both(session, email, draft, self.post.now())
+        return other
 
     def _made(self) -> Draft:
         email, raw = self.wish.email, self.wish.raw
@@ -208,7 +229,7 @@ class _Preparing:
         known = {"draft_id": draft.id, "draft_message_id": draft.message_id, "draft_thread_id": draft.thread_id}
         with transaction(self.post.sessions) as session:
             to = State.HELD if email.state == State.HELD else State.QUEUED
-            done = same(session, email, state=to.value, behind=False, prepared_at=now, **known)
+            done = same(session, email, state=to.value, behind=False, prepared_at=now, missed_at=None, **known)
             if not done:  # changed or cancelled meanwhile: it is still behind, and comes again
                 _whatever(session, email, **known)
 
@@ -235,11 +256,13 @@ class _Preparing:
         return sent is not None
 
     def _gone(self) -> None:
-        """The draft is not there any more: its sender deleted it in Gmail, or sent it there."""
+        """The draft is not there any more: its sender deleted it in Gmail, or sent it there. Gmail is believed
+        that nobody sent it when it says so again some seconds later."""
         email = self.wish.email
         sent = drafts.find_sent(self.gmail, trace_of(email)) if email.draft_thread_id else None
         with transaction(self.post.sessions) as session:
-            settle_gone(session, session.merge(email, load=False), sent, self.post.now())
+            if sent is not None or missed_again(session, email, self.post.now()):
+                settle_gone(session, session.merge(email, load=False), sent, self.post.now())
 
     def _refused(self, words: str) -> None:
         email = self.wish.email
@@ -282,6 +305,22 @@ def _whatever(session: Session, email: ScheduledEmail, **columns: Any) -> None:
     )
 
 
+def missed_again(session: Session, email: ScheduledEmail, now: datetime) -> bool:
+    """Gmail says that there is no such draft: whether it said so before, some seconds ago. Else that is noted."""
+    if email.missed_at is not None and now - email.missed_at >= LOOK_AGAIN:
+        return True
+    _whatever(session, email, missed_at=email.missed_at or now, try_at=now + LOOK_AGAIN)
+    return False
+
+
+def hold_both(session: Session, email: ScheduledEmail, draft: Draft, now: datetime) -> None:
+    """Hold what was changed here and in Gmail: its sender chooses which goes, and neither is lost."""
+    known = {"draft_message_id": draft.message_id, "draft_thread_id": draft.thread_id, "edited_in_gmail_at": now}
+    told = {"held_by": outbox.BOTH, "reason": CHANGED_IN_BOTH, "remedy": BOTH_REMEDY}
+    if same(session, email, state=State.HELD.value, behind=False, prepared_at=now, **known, **told):
+        outbox.record(session, email, "email.held", why=CHANGED_IN_BOTH, guard=outbox.BOTH)
+
+
 def trace_of(email: ScheduledEmail) -> drafts.Trace:
     """What is known of a mail that may have been sent."""
     since = (email.prepared_at or email.created_at) - timedelta(minutes=1)  # clocks differ
@@ -302,7 +341,7 @@ def settle_gone(session: Session, email: ScheduledEmail, sent: drafts.Headers | 
             outbox.record(session, email, "email.sent", why=words)
         return
     remedy = None if email.origin == "gmail" else "Queue it again if that was a mistake"
-    columns = {"behind": False, "draft_id": None, "draft_tried_at": None}
+    columns = {"behind": False, "draft_id": None, "draft_tried_at": None, "missed_at": None}
     if outbox.move(session, email, State.CANCELLED, reason=DELETED_IN_GMAIL, remedy=remedy, **columns):
         outbox.record(session, email, "email.cancelled", why=DELETED_IN_GMAIL)
 

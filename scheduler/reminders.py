@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from datetime import date, datetime, time
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ForeignKey, Index, func, select, text, update
+from sqlalchemy import DateTime, ForeignKey, Index, func, select, text, update
 from sqlalchemy.orm import Mapped, Session, joinedload, mapped_column
 
 from scheduler import local_time, time_zones
-from tracker import boxes, events, tasks
+from scheduler.zones.evidence import Inferred
+from tracker import boxes, events, people, tasks, unions
 from tracker.boxes import Box
 from tracker.contacts import Contact
 from tracker.db import Base, OfTeam, among
@@ -35,6 +36,17 @@ class Reminder(OfTeam, Base):
     remind_at: Mapped[datetime]  #: the task's, as it was when it rang: another one rings again
     rung_at: Mapped[datetime] = mapped_column(server_default=func.now())
     seen_at: Mapped[datetime | None]
+
+
+class TheirClock(OfTeam, Base):
+    """That a task's reminder is meant by a contact's clock; it moves when they turn out to be elsewhere."""
+
+    __tablename__ = "reminders_by_their_clock"
+
+    task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True)
+    contact_id: Mapped[int] = mapped_column(ForeignKey("contacts.id", ondelete="CASCADE"), index=True)
+    wall_time: Mapped[datetime] = mapped_column(DateTime(timezone=False))
+    remind_at: Mapped[datetime]  #: as it was worked out: a task that has another was given it by a person
 
 
 # One statement, so that two workers' ticks ring once: the second finds the row and changes nothing.
@@ -131,4 +143,50 @@ def remind(
     if instant <= now:
         raise TaskError(f"That has passed in {local_time.place_of(ZoneInfo(zone))}; choose a later time")
     mine = instant.astimezone(ZoneInfo(user.time_zone)).date()
-    return tasks.create(session, viewer, title, box=box, due_on=mine, remind_at=instant, now=now)
+    task = tasks.create(session, viewer, title, box=box, due_on=mine, remind_at=instant, now=now)
+    if contact is not None:
+        wall = datetime.combine(day, at)
+        row = {"task_id": task.id, "team_id": task.team_id, "contact_id": contact.id, "wall_time": wall}
+        session.add(TheirClock(**row, remind_at=instant))
+        session.flush()
+    return task
+
+
+def _follow_zone(session: Session, contact_id: int, inferred: Inferred, now: datetime) -> None:
+    """A contact is elsewhere than was known: what is to ring by their clock rings then; what has rung, has."""
+    query = (
+        select(TheirClock, Task)
+        .join(Task, Task.id == TheirClock.task_id)
+        .where(TheirClock.contact_id == contact_id, Task.remind_at == TheirClock.remind_at)
+        .where(Task.done_at.is_(None), Task.remind_at > now)
+        .order_by(Task.id)
+        .with_for_update()
+    )
+    for row, task in session.execute(query).all():
+        _move(session, row, task, local_time.resolve(row.wall_time, ZoneInfo(inferred.zone)))
+
+
+def _move(session: Session, row: TheirClock, task: Task, instant: datetime) -> None:
+    """The reminder, and with it the day on which the task is due, if that was the reminder's."""
+    owner = session.get(User, task.assignee_id) if task.assignee_id else None
+    own = ZoneInfo(owner.time_zone if owner else "UTC")
+    before, after = (at.astimezone(own).date() for at in (row.remind_at, instant))
+    changes = {"due_on": after} if task.due_on == before else {}
+    row.remind_at = instant
+    tasks.change(session, people.system_viewer(task.team_id, "reminders"), task, remind_at=instant, **changes)
+
+
+def _follow_merge(session: Session, kept: int, gone: int, now: datetime) -> None:
+    """Two contacts became one: their reminders are by the clock of the one that stays."""
+    rows = update(TheirClock).where(TheirClock.contact_id == gone).values(contact_id=kept)
+    moved = session.scalars(
+        rows.returning(TheirClock.task_id), execution_options={"synchronize_session": False}
+    ).all()
+    if moved:
+        session.flush()
+        _follow_zone(session, kept, time_zones.of_contact(session, kept, now), now)
+
+
+time_zones.on_change(_follow_zone)
+if _follow_merge not in unions.on_merge:
+    unions.on_merge.append(_follow_merge)

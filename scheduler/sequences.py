@@ -8,13 +8,13 @@ once more just before it goes. The tick is in `sequence_turns`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, cast
 
 from sqlalchemy import (
     CheckConstraint,
+    ColumnElement,
     CursorResult,
     ForeignKey,
     Index,
@@ -28,23 +28,21 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, joinedload, mapped_column, relationship, selectinload
 
-from scheduler import outbox, placeholders, rich_text, snippets
+from scheduler import outbox
 from scheduler.outbox import ScheduledEmail
+from scheduler.sequence_plans import MOST_STEPS as MOST_STEPS
+from scheduler.sequence_plans import SequenceError as SequenceError
+from scheduler.sequence_plans import Step as Step
+from scheduler.sequence_plans import checked as checked
 from scheduler.states import EDITABLE, OPEN, State
+from scheduler.unsubscribed import Unsubscribed as Unsubscribed
+from scheduler.unsubscribed import refuse_unsubscribed
 from tracker import events
 from tracker.addresses import Address, parse_addresses, written
 from tracker.boxes import Box
 from tracker.db import Base, Identified, Keyed, OfTeam
 from tracker.mailboxes import Mailbox
 from tracker.people import Role, User, Viewer
-
-MOST_STEPS = 10
-MOST_DAYS = 365
-LONGEST = 100_000  # characters of a step's HTML
-
-
-class SequenceError(ValueError):
-    """A follow-up can't be set or changed as asked; the text says why and what to do."""
 
 
 class RunState(StrEnum):
@@ -85,14 +83,6 @@ ARROWS: dict[RunState, frozenset[RunState]] = {
     RunState.STOPPED: frozenset(),
 }
 LIVE = (RunState.WAITING, RunState.RUNNING, RunState.PAUSED)
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One follow-up as it is asked for: so many days after the mail before it, and what it says."""
-
-    days: int
-    html: str  #: with ``{{fields}}``
 
 
 class SequenceRun(OfTeam, Keyed, Base):
@@ -161,17 +151,6 @@ class SequenceStep(OfTeam, Identified, Base):
     run: Mapped[SequenceRun] = relationship(back_populates="steps")
 
 
-class Unsubscribed(OfTeam, Base):
-    """Somebody who wants no follow-ups."""
-
-    __tablename__ = "unsubscribed"
-
-    team_id: Mapped[int] = mapped_column(ForeignKey("teams.id", ondelete="CASCADE"), primary_key=True)
-    normalized: Mapped[str] = mapped_column(primary_key=True)
-    at: Mapped[datetime] = mapped_column(server_default=func.now())
-    why: Mapped[str]
-
-
 # -- people's verbs
 
 
@@ -196,7 +175,12 @@ def start(
         recipients=email.recipients, state=RunState.WAITING.value, next_at=now, created_at=now, version=1,
         references=[],
     )  # fmt: skip
-    for position, step in enumerate(checked(session, email.team_id, steps), 1):
+    return begin(session, viewer, run, steps)
+
+
+def begin(session: Session, viewer: Viewer, run: SequenceRun, steps: Sequence[Step]) -> SequenceRun:
+    """Give a new run its steps, and keep it. Raises `SequenceError`."""
+    for position, step in enumerate(checked(session, run.team_id, steps), 1):
         made = SequenceStep(team_id=run.team_id, position=position, days=step.days, html=step.html)
         made.state = StepState.WAITING.value
         run.steps.append(made)
@@ -204,24 +188,6 @@ def start(
     session.flush()
     record(session, run, "sequence.started", viewer, steps=len(run.steps))
     return run
-
-
-def checked(session: Session, team_id: int, steps: Sequence[Step]) -> list[Step]:
-    """The steps as they are kept. Raises `SequenceError` that says what is wrong with which."""
-    if not 1 <= len(steps) <= MOST_STEPS:
-        raise SequenceError(f"There are one to {MOST_STEPS} follow-ups")
-    made = []
-    for number, step in enumerate(steps, 1):
-        markup = placeholders.mended(step.html[:LONGEST])
-        if not 1 <= step.days <= MOST_DAYS:
-            raise SequenceError(f"Follow-up {number}: expected 1 to {MOST_DAYS} days")
-        if rich_text.is_blank(markup):
-            raise SequenceError(f"Follow-up {number} says nothing; choose a template, or write a text")
-        wrong = snippets.problems(session, team_id, "", markup)
-        if wrong:
-            raise SequenceError(f"Follow-up {number}: {'. '.join(wrong)}")
-        made.append(Step(step.days, markup))
-    return made
 
 
 def pause(session: Session, viewer: Viewer, run: SequenceRun, why: str = "") -> None:
@@ -270,7 +236,11 @@ def stop(
 
 
 def unsubscribe(session: Session, viewer: Viewer, address: str, why: str, *, now: datetime) -> int:
-    """Nobody follows up with this address any more; returns how many runs that ended."""
+    """Nobody follows up with this address any more; returns how many runs that ended.
+
+    A run that somebody else is on is left to its own next look, which ends it: whoever waited for it here could
+    be waited for there (two ticks that find the same person's wish in two runs).
+    """
     normalized = next((one.normalized for one in parse_addresses([address])), "")
     if not normalized:
         raise SequenceError("Expected an address")
@@ -281,7 +251,9 @@ def unsubscribe(session: Session, viewer: Viewer, address: str, why: str, *, now
         SequenceRun.recipients.contains([normalized]),
     )  # fmt: skip
     session.flush()
-    locked = query.order_by(SequenceRun.id).with_for_update().execution_options(populate_existing=True)
+    locked = (
+        query.order_by(SequenceRun.id).with_for_update(skip_locked=True).execution_options(populate_existing=True)
+    )
     runs = session.scalars(locked).all()
     system = Viewer(viewer.team_id, viewer.user_id, Role.ADMIN, viewer.door)
     for run in runs:
@@ -289,29 +261,27 @@ def unsubscribe(session: Session, viewer: Viewer, address: str, why: str, *, now
     return len(runs)
 
 
-def refuse_unsubscribed(session: Session, team_id: int, recipients: Sequence[str]) -> None:
-    """Raises `SequenceError` if one of them wants no follow-ups."""
-    query = select(Unsubscribed.normalized).where(
-        Unsubscribed.team_id == team_id, Unsubscribed.normalized.in_([*recipients])
-    )
-    found = session.scalars(query.limit(1)).first()
-    if found is not None:
-        raise SequenceError(f"{found} has asked for no follow-ups")
-
-
 # -- reading
 
 
 def by_key(session: Session, viewer: Viewer, key: str) -> SequenceRun | None:
-    """The team's run with this key."""
-    return session.scalar(select(SequenceRun).where(SequenceRun.team_id == viewer.team_id, SequenceRun.key == key))
+    """The team's run with this key, if the viewer may see it (`visible`)."""
+    return session.scalar(select(SequenceRun).where(visible(viewer), SequenceRun.key == key))
+
+
+def visible(viewer: Viewer) -> ColumnElement[bool]:
+    """SQL: the follow-ups that the viewer may see: one's own, and those of mail that is the team's."""
+    mine = SequenceRun.team_id == viewer.team_id
+    if viewer.is_system:
+        return mine
+    return mine & ((SequenceRun.user_id == viewer.user_id) | outbox.shared("sequence_runs"))
 
 
 def of_box(session: Session, viewer: Viewer, box_id: int, *, limit: int = 10) -> Sequence[SequenceRun]:
     """A box's runs with their steps, those that go on first; two queries."""
     query = (
         select(SequenceRun)
-        .where(SequenceRun.team_id == viewer.team_id, SequenceRun.box_id == box_id)
+        .where(visible(viewer), SequenceRun.box_id == box_id)
         .options(selectinload(SequenceRun.steps), joinedload(SequenceRun.user))
         .order_by(SequenceRun.state.in_(LIVE).desc(), SequenceRun.id.desc())
     )
@@ -396,6 +366,7 @@ def may_change(viewer: Viewer, run: SequenceRun) -> None:
 def record(session: Session, run: SequenceRun, kind: str, viewer: Viewer, **data: Any) -> None:
     """Record what happened to a run, in the transaction of the change."""
     told = {"run": run.key, "subject": run.subject, "to": ", ".join(run.to)[:300]}
+    data["inside"] = outbox.inside(session, [run])[0]
     events.record(
         session, run.team_id, kind, actor=viewer.actor, user_id=viewer.user_id, box_id=run.box_id,
         mailbox_id=run.mailbox_id, data=told | {name: value for name, value in data.items() if value},

@@ -93,10 +93,12 @@ def _record(session: Session, outcomes: Mapping[int, Outcome]) -> None:
     if not outcomes:
         return
     query = select(ScheduledEmail).where(ScheduledEmail.id.in_(outcomes)).order_by(ScheduledEmail.id)
-    rows = []
-    for email in session.scalars(query):
+    rows, emails = [], session.scalars(query).all()
+    for email, inside in zip(emails, outbox.inside(session, emails), strict=True):
         one = outcomes[email.id]
-        told: dict[str, Any] = {"why": one.reason, "gmail_id": one.gmail_id, "at_once": email.at_once}
+        told: dict[str, Any] = {
+            "why": one.reason, "gmail_id": one.gmail_id, "at_once": email.at_once, "inside": inside,
+        }  # fmt: skip
         rows.append(outbox.event_of(email, KINDS[one.state], **told))
     events.record_many(session, rows)
 

@@ -27,6 +27,7 @@ from tracker.web.frame import db, user, viewer
 
 KEEP = "keep"  #: when a queued mail is edited: it goes when it was to go
 LINE = 20_000  # characters of To, Cc or Bcc
+TOO_LONG = f"It is too long: a mail has at most {rich_text.MAX_HTML:,} characters; attach the rest as a file"
 
 
 @dataclass(slots=True)
@@ -104,6 +105,8 @@ class Sheet:
 
     def written(self, files: Sequence[Attachment] = ()) -> Written:
         """What the form says. Raises `LetterError`."""
+        if len(request.form.get("body", "")) > rich_text.MAX_HTML:  # what is shown of it is cut there
+            raise letters.LetterError("body", TOO_LONG)
         before = self.letter.attachments if self.letter is not None else ()
         stay = [one for number, one in enumerate(before) if number in self.kept]
         made = Written(

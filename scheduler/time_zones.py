@@ -36,6 +36,7 @@ __all__ = [
     "of_address",
     "of_contact",
     "of_contacts",
+    "of_strangers",
     "on_change",
     "set_by_hand",
 ]
@@ -106,9 +107,16 @@ def of_address(session: Session, team_id: int, address: str, now: datetime, fall
     holder = contacts.by_address(session, team_id, normalized) if normalized else None
     if holder is not None:
         return of_contact(session, holder.id, now, fallback)
-    person = Person(0, team_id, addresses=[normalized])
-    known = zone_store.known(session, [person], now)[0]
-    return zone_evidence.infer(known, now) or stand_in(fallback)
+    return of_strangers(session, team_id, [normalized], now, fallback)[normalized]
+
+
+def of_strangers(
+    session: Session, team_id: int, normalized: Iterable[str], now: datetime, fallback: str
+) -> dict[str, Inferred]:
+    """Where people are whose addresses no contact has, by address; a fixed number of queries, none for nobody."""
+    people = [Person(-n, team_id, addresses=[one]) for n, one in enumerate(dict.fromkeys(normalized), 1)]
+    known = zone_store.known(session, people, now) if people else {}
+    return {one.addresses[0]: zone_evidence.infer(known[one.id], now) or stand_in(fallback) for one in people}
 
 
 def stand_in(zone: str, whose: str = "the sender’s") -> Inferred:

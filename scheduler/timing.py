@@ -89,12 +89,12 @@ def places(session: Session, user: User, addresses: Sequence[Address], now: date
     asked, home = addresses[:MOST_PLACES], own_zone(user).key
     known = _contacts(session, user.team_id, [one.normalized for one in asked])
     zones = time_zones.of_contacts(session, [contact_id for contact_id, _ in known.values()], now, home)
+    strangers = [one.normalized for one in asked if known.get(one.normalized, (0, ""))[0] not in zones]
+    others = time_zones.of_strangers(session, user.team_id, strangers, now, home)
     found = []
     for address in asked:
         contact_id, key = known.get(address.normalized, (0, ""))
-        inferred = zones.get(contact_id)
-        if inferred is None:
-            inferred = time_zones.of_address(session, user.team_id, address.address, now, home)
+        inferred = zones.get(contact_id) or others[address.normalized]
         free = days_off.days_off(inferred.country, own)
         found.append(Place(address, inferred, There(ZoneInfo(inferred.zone), "", free), key))
     return found

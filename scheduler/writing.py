@@ -84,7 +84,7 @@ def in_line(addresses: Sequence[Address]) -> str:
 def mails(
     session: Session, user: User, mailbox: Mailbox, written: Written, box: Box | None, asked: Timing, now: datetime
 ) -> list[Mail]:
-    """The mails that a form makes, in as many queries for many as for a few, but for the recipients' zones.
+    """The mails that a form makes, in as many queries for many as for a few.
 
     Raises `LetterError` and `TimingError`.
     """

@@ -33,6 +33,8 @@ class TransactionId(UserDefinedType[str]):
 
 _OF_PEOPLE = "kind IN ('contacts.distinct', 'organizations.distinct', 'contact.merged', 'organization.merged')"
 
+_OF_MAIL = "kind LIKE 'email.%'"
+
 
 class Event(OfTeam, Identified, Base):
     """Who, when, what, on which box. Rows of other tables are named by number only: events outlive them."""
@@ -44,6 +46,8 @@ class Event(OfTeam, Identified, Base):
         Index("ix_events_transaction_id", "transaction", "id"),
         # What was said of duplicates is read back from the log.
         Index("ix_events_of_people", "team_id", "kind", postgresql_where=text(_OF_PEOPLE)),
+        # What happened to a queued mail is read back from the log, by the mail's key.
+        Index("ix_events_of_mail", "team_id", text("(data ->> 'email')"), postgresql_where=text(_OF_MAIL)),
     )
 
     transaction: Mapped[str] = mapped_column(TransactionId(), server_default=text("pg_current_xact_id()"))

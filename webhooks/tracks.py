@@ -78,10 +78,10 @@ class TrackedEmail(OfTeam, Keyed, Base):
     last_view_at: Mapped[datetime | None]
     answered_at: Mapped[datetime | None]
     answered_by: Mapped[str] = mapped_column(server_default="")  #: "recipient", or "colleague" of their domain
-    rules: Mapped[int] = mapped_column(SmallInteger, server_default="0")  #: the version of the rules; 0: judge again
+    rules: Mapped[int] = mapped_column(SmallInteger, server_default="0")  #: their version; 0: judge again
     told_at: Mapped[datetime | None]  #: of what was last told as an event: when that happened
     told: Mapped[str] = mapped_column(server_default="")  #: the highest confidence that was told
-    told_clicks: Mapped[int] = mapped_column(Integer, server_default="0")  #: how many sittings with clicks were told
+    told_clicks: Mapped[int] = mapped_column(Integer, server_default="0")  #: sittings with clicks that were told
 
 
 class TrackedLink(OfTeam, Identified, Base):

@@ -9,10 +9,11 @@ from scheduler.web import base as web_base
 from scheduler.web import compose as web_compose
 from scheduler.web import drafts as web_drafts
 from scheduler.web import outbox as web_outbox
+from scheduler.web import rights
 from scheduler.web import templates as web_templates
 from scheduler.web.base import Web
 from tracker.jobs import Jobs
-from tracker.web import contact, frame, words
+from tracker.web import contact, frame, timeline, words
 from tracker.web.contact import ContactPanel
 from tracker.web.frame import BoxPanel, ConversationPanel, NavItem
 
@@ -32,5 +33,6 @@ def init_app(app: Flask, post: Post, jobs: Jobs, *, soon: bool = False) -> None:
     frame.register_box_panel(app, BoxPanel("Queued mail", web_outbox.box_panel, order=20))
     frame.register_conversation_panel(app, ConversationPanel("Queued mail", web_outbox.conversation_panel))
     contact.register_contact_panel(app, ContactPanel("Queued mail", web_outbox.contact_panel, order=20))
+    timeline.register_gate(app, rights.may_be_told)
     for kind, told in web_outbox.TOLD.items():
         words.register(kind, told)

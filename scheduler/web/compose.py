@@ -9,7 +9,7 @@ from flask import Blueprint, Response, abort, flash, redirect, render_template, 
 from sqlalchemy import select
 
 from gmail_sync.errors import GmailError, NeedsAttention
-from scheduler import letters, outbox, preparing, replies, sequences, sheet, snippets, timing, writing
+from scheduler import letters, outbox, preparing, replies, rich_text, sequences, sheet, snippets, timing, writing
 from scheduler.letters import Letter, LetterError
 from scheduler.local_time import LateRule
 from scheduler.outbox import Guard, ScheduledEmail, When, Zone
@@ -31,6 +31,8 @@ bp = Blueprint("compose", __name__, template_folder="templates")
 DOORS = ("/compose", "/outbox/")
 #: Bytes of a form: the files of the largest mail as they are, and its text.
 LARGEST_FORM = 28 * 1024 * 1024
+#: Bytes of a form without its files: the longest text at four bytes a character, each of them escaped as %XX.
+LARGEST_TEXT = rich_text.MAX_HTML * 12 + 1024 * 1024
 SUGGESTED = 8
 SHOWN = 12  # mails that a preview shows of many
 #: What may be corrected and queued again.
@@ -54,6 +56,7 @@ GUARDS = {
 def _with_files(_: str | None, __: object) -> None:
     """Files are larger than other forms; this comes before anybody reads the form."""
     request.max_content_length = LARGEST_FORM
+    request.max_form_memory_size = LARGEST_TEXT  # Flask's own 500,000 bytes would refuse it before our words
 
 
 @dataclass(frozen=True, slots=True)

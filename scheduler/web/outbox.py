@@ -21,6 +21,7 @@ from scheduler.timing import Asked
 from scheduler.web import sequences as web_sequences
 from scheduler.web import tracked as web_tracked
 from scheduler.web.base import own_email, told, wake, words_of
+from scheduler.web.rights import OF_MAIL, may_be_told
 from tracker import boxes, contacts, people
 from tracker.boxes import Box
 from tracker.contacts import Contact
@@ -222,8 +223,7 @@ def _where(email: ScheduledEmail) -> time_zones.Inferred | None:
 
 def _history(email: ScheduledEmail) -> list[tuple[Event, str]]:
     query = select(Event).where(Event.team_id == email.team_id, Event.data["email"].astext == email.key)
-    if email.mailbox_id:
-        query = query.where(Event.mailbox_id == email.mailbox_id, Event.kind.startswith("email."))
+    query = query.where(OF_MAIL, may_be_told(viewer()))
     found = db().scalars(query.order_by(Event.id.desc()).limit(30)).all()
     names = {one.id: one.name for one in people.of_team(db(), viewer().team_id)}
     return [(one, words.sentence(one, names, {}, {})) for one in found]
@@ -284,7 +284,8 @@ def release(key: str) -> Page:
     """Let a held one go at its time; when that has passed, at the recipient's next nine."""
     email = _mine(key)
     when = _next_nine(email) if email.due_at <= now() else None
-    outbox.release(db(), viewer(), email, when, now=now(), version=_version())
+    gmails = text("gmails") == "1"
+    outbox.release(db(), viewer(), email, when, now=now(), version=_version(), gmails=gmails)
     wake(email.mailbox_id)
     flash(f"Released; it goes {words_of(email)}", "done")
     return _back(email)

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from flask import Blueprint, Flask, abort, render_template
+from flask import Blueprint, Flask, abort, g, render_template
+from markupsafe import Markup
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
-from scheduler import outbox, rich_text, sequences, snippets
+from scheduler import outbox, rich_text, sequence_plans, sequence_sent, sequences, snippets
 from scheduler.local_time import in_words
 from scheduler.outbox import OutboxError, ScheduledEmail
+from scheduler.sequence_plans import SequencePlan
 from scheduler.sequences import (
     LIVE,
     MOST_STEPS,
@@ -26,10 +28,12 @@ from scheduler.sequences import (
 )
 from tracker import due
 from tracker.boxes import Box
+from tracker.conversations import Conversation
 from tracker.people import Role, Viewer
 from tracker.web import box_page, errors, forms, frame, words
+from tracker.web import conversation as conversation_page
 from tracker.web.forms import Refused, done, or_show, text
-from tracker.web.frame import BoxPanel, Page, db, now, user, viewer
+from tracker.web.frame import BoxPanel, ConversationPanel, Page, db, now, user, viewer
 
 bp = Blueprint("sequences", __name__, template_folder="templates")
 
@@ -56,8 +60,28 @@ STATES = {
 def asked(session: Session, who: Viewer, form: Mapping[str, str]) -> list[Step]:
     """The follow-ups that a form asks for: `follow_days-1` … with `follow_template-1` or `follow_text-1` …
 
-    Empty rows are left out; so none may be asked for. Raises `SequenceError`.
+    Empty rows are left out; so none may be asked for. Where none is filled in, `follow_plan` names saved ones;
+    `follow_save` is the name to save them under. Raises `SequenceError`.
     """
+    found = _rows(session, who, form) or _planned(session, who, form.get("follow_plan", ""))
+    steps = sequences.checked(session, who.team_id, found) if found else []
+    if (name := form.get("follow_save", "")).strip():
+        if not steps:
+            raise SequenceError("There are no follow-ups to save; say after how many days, and what")
+        sequence_plans.keep(session, who, name, steps)
+    return steps
+
+
+def _planned(session: Session, who: Viewer, key: str) -> list[Step]:
+    if not key:
+        return []
+    plan = sequence_plans.by_key(session, who, key[:100])
+    if plan is None:
+        raise SequenceError("Those saved follow-ups are gone; choose others")
+    return sequence_plans.steps_of(plan)
+
+
+def _rows(session: Session, who: Viewer, form: Mapping[str, str]) -> list[Step]:
     found = []
     for number in range(1, MOST_STEPS + 1):
         days = form.get(f"follow_days-{number}", "").strip()
@@ -74,12 +98,21 @@ def asked(session: Session, who: Viewer, form: Mapping[str, str]) -> list[Step]:
             raise SequenceError(f"Follow-up {number} says nothing; choose a template, or write a text")
         html = rich_text.from_plain(written) if written or template is None else template.html
         found.append(Step(int(days), html))
-    return sequences.checked(session, who.team_id, found) if found else []
+    return found
 
 
 def given() -> dict[str, str]:
     """What the present form says of follow-ups; nothing where none was sent."""
-    return {name: text(name, 10_000) for number in range(1, MOST_STEPS + 1) for name in _names(number)}
+    rows = {name: text(name, 10_000) for number in range(1, MOST_STEPS + 1) for name in _names(number)}
+    return rows | {name: text(name, 200) for name in ("follow_plan", "follow_save")}
+
+
+def saved() -> Sequence[SequencePlan]:
+    """The viewer's saved follow-ups, for the forms of a page; one query a request."""
+    if "saved_follow_ups" not in g:
+        g.saved_follow_ups = sequence_plans.of_user(db(), viewer())
+    found: Sequence[SequencePlan] = g.saved_follow_ups
+    return found
 
 
 def of_email(session: Session, email: ScheduledEmail) -> SequenceRun | None:
@@ -149,6 +182,19 @@ def panel(who: Viewer, box: Box) -> str | None:
     shown = [Shown(run, who.role == Role.ADMIN or who.user_id == run.user_id) for run in runs]
     templates = snippets.of_team(db(), who) if open_mail else []
     return render_template("scheduler/_sequences.html", runs=shown, emails=open_mail, templates=templates)
+
+
+def conversation_panel(who: Viewer, conversation: Conversation) -> str | None:
+    """The conversation's follow-ups; and its last mail, if it is one's own and nothing follows it up."""
+    runs = sequence_sent.of_conversation(db(), who, conversation.id)
+    copy = sequence_sent.last_own(db(), who, conversation.id)
+    if not runs and copy is None:
+        return None
+    shown = [Shown(run, who.role == Role.ADMIN or who.user_id == run.user_id) for run in runs]
+    templates = snippets.of_team(db(), who) if copy is not None else []
+    after = conversation if copy is not None else None
+    html = render_template("scheduler/_sequences.html", runs=shown, emails=(), templates=templates, after=after)
+    return Markup(html)  # noqa: S704 - our own template
 
 
 # -- what is done there
@@ -231,7 +277,7 @@ def unsubscribe(key: str) -> Page:
     run = _run(key)
     try:
         sequences.may_change(viewer(), run)
-        for address in run.recipients:
+        for address in sorted(run.recipients):  # in one order, for whoever does the same at once
             sequences.unsubscribe(db(), viewer(), address, "they asked for it", now=now())
     except PermissionError:
         abort(403)
@@ -254,6 +300,36 @@ def start(key: str) -> Page:
     return _back(run, "If no answer comes, it is followed up")
 
 
+def _refused_after(key: str) -> Page:
+    return conversation_page.page(key)
+
+
+@bp.post("/sequences/after/<key>")
+@or_show(_refused_after)
+def start_after(key: str) -> Page:
+    """Follow up the last mail of a conversation, which has gone already."""
+    conversation = conversation_page.found(key)
+    copy = sequence_sent.last_own(db(), viewer(), conversation.id)
+    if copy is None:
+        raise Refused(
+            {"follow": "Its last mail is not yours any more, or is followed up already; look again"}, 409
+        )
+    try:
+        sequence_sent.start(db(), viewer(), copy, asked(db(), viewer(), given()), now=now())
+    except SequenceError as error:
+        raise Refused({f"follow-{key}": str(error)}) from None
+    return done("If no answer comes, it is followed up", "conversation.show", "follow-ups", key=key)
+
+
+@bp.post("/sequences/plans/<key>/delete")
+def forget(key: str) -> Page:
+    """Delete saved follow-ups; those that were begun from them go on."""
+    plan = sequence_plans.by_key(db(), viewer(), key[:100].replace("\x00", "")) or abort(404)
+    name = plan.name
+    db().delete(plan)
+    return done(f"The saved follow-ups “{name}” are deleted", "mail_templates.index")
+
+
 def _names(number: int) -> Sequence[str]:
     return [f"follow_{name}-{number}" for name in ("days", "template", "text")]
 
@@ -261,6 +337,8 @@ def _names(number: int) -> Sequence[str]:
 def init_app(app: Flask) -> None:
     """Add the panel and its actions to an application that has the frame."""
     app.register_blueprint(bp)
+    app.add_template_global(saved, "saved_follow_ups")
     frame.register_box_panel(app, BoxPanel("Follow-ups by mail", panel, order=20))
+    frame.register_conversation_panel(app, ConversationPanel("Follow-ups by mail", conversation_panel))
     for kind, told in WORDS.items():
         words.register(kind, told)

@@ -260,7 +260,9 @@ def test_a_redirect_is_held_to_the_same_rules(
 ) -> None:
     asked: list[str] = []
     url = served(answer(b"", 302, Location="http://169.254.169.254/latest"))
-    monkeypatch.setattr("tracker.outside.is_public", lambda address: asked.append(address) or address == "127.0.0.1")
+    monkeypatch.setattr(
+        "tracker.outside.is_public", lambda address: asked.append(address) or address == "127.0.0.1"
+    )
     with pytest.raises(Refused, match="private network"):
         outside.fetch(url)
     assert asked == ["127.0.0.1", "169.254.169.254"]

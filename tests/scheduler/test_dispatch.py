@@ -157,7 +157,7 @@ def test_a_draft_deleted_in_gmail_at_the_last_moment_cancels(office: Office, ali
     email = office.prepared(alices)
     office.sandbox.mailbox(ALICE).drafts.delete(email.draft_id or "")
     nine(office)
-    office.dispatch()
+    office.dispatch(rounds=4, seconds=5)
     cancelled = office.read(email)
     assert (cancelled.state, cancelled.reason) == (State.CANCELLED, outbox.DELETED_IN_GMAIL)
 
@@ -336,6 +336,8 @@ def test_a_draft_deleted_in_gmail_cancels_and_says_so(office: Office, alices: Ma
     office.sandbox.mailbox(ALICE).drafts.delete(email.draft_id or "")
     office.clock.advance(minutes=10)
     looking.look(office.post, alices.id)
+    office.clock.advance(seconds=15)
+    looking.look(office.post, alices.id)
     cancelled = office.read(email)
     assert (cancelled.state, cancelled.reason) == (State.CANCELLED, outbox.DELETED_IN_GMAIL)
     assert office.events(email) == ["queued", "cancelled"]
@@ -367,6 +369,8 @@ def test_an_edit_does_not_bring_back_what_was_deleted_in_gmail(office: Office, a
     email = office.prepared(alices)
     office.sandbox.mailbox(ALICE).drafts.delete(email.draft_id or "")
     office.set(email, state=State.PREPARING.value, behind=True)
+    office.prepare(alices)
+    office.clock.advance(seconds=5)
     office.prepare(alices)
     assert (office.state(email), office.read(email).reason) == (State.CANCELLED, outbox.DELETED_IN_GMAIL)
 

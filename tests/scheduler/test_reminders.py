@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 from flask import Flask
 from flask.testing import FlaskClient
@@ -11,10 +12,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from scheduler import reminders, time_zones
-from tests.tracker.domain import a_box
+from tests.tracker.domain import a_box, a_contact
 from tests.tracker.web.conftest import Team, app, browser, team, write  # noqa: F401 - fixtures
 from tests.tracker.web.factories_web import browser_of
-from tracker import boxes, tasks
+from tracker import boxes, tasks, unions
+from tracker.contacts import Contact
 from tracker.events import Event
 from tracker.people import User
 from tracker.tasks import Task
@@ -91,3 +93,55 @@ def test_what_can_not_be_is_told_and_kept(app: Flask, browser: FlaskClient, team
         assert words in answer.text
         assert 'value="Look in"' in answer.text
     assert browser_of(app, team.gina).post(f"/b/{box.key}/remind", data={"day": "tomorrow"}).status_code == 403
+
+
+def at_nine_theirs(write: Session, team: Team, title: str = "Call Dana") -> tuple[Task, Contact]:
+    """A reminder nine days ahead at nine by Dana's clock, who is in Tokyo."""
+    box = a_box(write, team.viewer, "Acme", "dana@acme.test")
+    (dana,) = box.contacts
+    alice = write.get_one(User, team.alice.id)
+    alice.time_zone = "Europe/London"
+    time_zones.set_by_hand(write, team.viewer, dana.id, "Asia/Tokyo", NOW)
+    day = (NOW + timedelta(days=9)).date()
+    return reminders.remind(write, team.viewer, alice, box, title, day, time(9), dana, now=NOW), dana
+
+
+def wall(task: Task, zone: str) -> str:
+    assert task.remind_at is not None
+    return task.remind_at.astimezone(ZoneInfo(zone)).strftime("%d %H:%M")
+
+
+def test_one_by_their_clock_moves_with_them(team: Team, write: Session) -> None:
+    task, dana = at_nine_theirs(write, team)
+    nine = wall(task, "Asia/Tokyo")
+    for zone in ("Pacific/Honolulu", "Asia/Tokyo", "Pacific/Auckland"):
+        time_zones.set_by_hand(write, team.viewer, dana.id, zone, NOW)
+        write.refresh(task)
+        assert wall(task, zone) == nine
+        assert task.remind_at is not None
+        assert task.due_on == task.remind_at.astimezone(ZoneInfo("Europe/London")).date()
+
+
+def test_one_that_was_set_anew_or_has_rung_stays(team: Team, write: Session) -> None:
+    (anew, dana), (rung, _) = at_nine_theirs(write, team), at_nine_theirs(write, team, "Rung")
+    chosen, was = NOW + timedelta(days=2), rung.remind_at
+    tasks.change(write, team.viewer, anew, remind_at=chosen)
+    assert was is not None
+    assert reminders.ring(write, was) == 2
+    time_zones.set_by_hand(write, team.viewer, dana.id, "Pacific/Honolulu", was)
+    write.refresh(anew)
+    write.refresh(rung)
+    assert (anew.remind_at, rung.remind_at) == (chosen, was)
+
+
+def test_one_by_their_clock_follows_a_merge(team: Team, write: Session) -> None:
+    task, dana = at_nine_theirs(write, team)
+    nine = wall(task, "Asia/Tokyo")
+    other = a_contact(write, team.viewer, "d.okafor@acme.test")
+    time_zones.set_by_hand(write, team.viewer, other.id, "America/Chicago", NOW)
+    unions.merge_contacts(write, team.viewer, other, dana, {}, NOW)
+    write.refresh(task)
+    assert wall(task, "America/Chicago") == nine
+    time_zones.set_by_hand(write, team.viewer, other.id, "Asia/Tokyo", NOW)
+    write.refresh(task)
+    assert wall(task, "Asia/Tokyo") == nine

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, text
 
-from scheduler import outbox, sequence_turns, sequences
+from scheduler import outbox, sequence_sent, sequence_turns, sequences
 from scheduler.calendars import jobs as calendar_jobs
 from scheduler.calendars import team_days
 from scheduler.letters import address
@@ -26,9 +26,11 @@ from tests.scheduler.sending import Office, a_letter, at_nine
 from tests.tracker.domain import a_box, stage
 from tracker import boxes, people
 from tracker.boxes import Box
+from tracker.conversations import Conversation
 from tracker.db import transaction
 from tracker.jobs import Jobs, queue_length
 from tracker.mailboxes import Mailbox
+from tracker.messages import Message
 
 
 @pytest.fixture
@@ -157,6 +159,82 @@ def test_what_comes_back_ends_them(sent: Chase, told: dict[str, str], by: Stoppe
     sent.office.clock.advance(hours=1, minutes=5)
     sent.tick()
     assert sent.state == (RunState.STOPPED, by)
+
+
+def test_two_who_unsubscribe_the_same_person_do_not_wait_for_each_other(sent: Chase, alices: Mailbox) -> None:
+    office = sent.office
+    other = office.queue(
+        alices, subject="Another", text="Another text", when=at_nine(wall=datetime(2026, 11, 25, 9))
+    )
+    with transaction(office.team.sessions) as session:
+        row = session.get_one(ScheduledEmail, other.id)
+        second = sequences.start(session, office.viewer(alices), row, STEPS, now=office.clock()).id
+    viewer, asked = office.viewer(alices), "asked for no more"
+    with office.team.sessions() as one, office.team.sessions() as two:
+        for session, run_id in ((one, sent.run_id), (two, second)):  # each tick has its own run
+            session.execute(text("SET LOCAL lock_timeout = '2s'"))
+            session.execute(select(SequenceRun.id).where(SequenceRun.id == run_id).with_for_update())
+        assert sequences.unsubscribe(one, viewer, DORA, asked, now=office.clock()) == 1
+        one.commit()
+        assert sequences.unsubscribe(two, viewer, DORA, asked, now=office.clock()) == 1
+        two.commit()
+    with office.team.sessions() as session:
+        runs = session.scalars(select(SequenceRun)).all()
+        assert [run.stopped_by for run in runs] == [StoppedBy.UNSUBSCRIBED] * 2
+
+
+def test_a_run_that_somebody_is_on_while_its_person_unsubscribes_ends_at_its_next_look(sent: Chase) -> None:
+    office = sent.office
+    with office.team.sessions() as busy:
+        busy.execute(select(SequenceRun.id).where(SequenceRun.id == sent.run_id).with_for_update())
+        with transaction(office.team.sessions) as session:
+            viewer = office.viewer(sent.mailbox)
+            assert sequences.unsubscribe(session, viewer, DORA, "asked", now=office.clock()) == 0
+    office.clock.advance(hours=1)
+    sent.tick()
+    assert sent.state == ("stopped", "unsubscribed")
+
+
+def test_a_mail_that_was_sent_from_gmail_is_followed_up_in_its_thread(office: Office, alices: Mailbox) -> None:
+    raw = mail(ALICE, DORA, "From my phone", "Shall we?", cc="Eve <eve@outside.example>")
+    office.sandbox.send(office.sandbox.mailbox(ALICE), raw)
+    office.team.sync(alices)
+    with transaction(office.team.sessions) as session:
+        viewer = people.viewer_of(session.get_one(people.User, alices.user_id), "tests")
+        conversation = session.scalars(select(Conversation.id)).one()
+        copy = sequence_sent.last_own(session, viewer, conversation)
+        assert copy is not None
+        run_id = sequence_sent.start(session, viewer, copy, STEPS, now=office.clock()).id
+        assert sequence_sent.last_own(session, viewer, conversation) is None  # one at a time
+        assert [run.id for run in sequence_sent.of_conversation(session, viewer, conversation)] == [run_id]
+        thread, message_id = copy.gmail_thread_id, copy.message.rfc822_message_id
+    chase = Chase(office, alices, ScheduledEmail(), run_id)
+    chase.at(NINE + timedelta(days=2))
+    assert chase.delivered() == {"From my phone": 1, "Re: From my phone": 1}
+    with office.team.sessions() as session:
+        step = session.scalars(select(ScheduledEmail)).one()
+        letter = outbox.letter_of(step)
+        assert letter is not None
+        assert (step.sent_thread_id, letter.in_reply_to) == (thread, message_id)
+        assert [one.normalized for one in letter.cc] == ["eve@outside.example"]
+    chase.arrives(subject="Re: From my phone")
+    chase.at(NINE + timedelta(days=9))
+    assert chase.state == ("stopped", "answer")
+
+
+def test_a_mail_that_was_answered_is_not_followed_up(office: Office, alices: Mailbox) -> None:
+    office.sandbox.send(office.sandbox.mailbox(ALICE), mail(ALICE, DORA, "Plan", "Shall we?"))
+    office.team.sync(alices)
+    with office.team.sessions() as session:
+        message_id = session.scalars(select(Message.rfc822_message_id)).one()
+    office.clock.advance(minutes=5)
+    answer = mail(DORA, ALICE, "Re: Plan", "Yes", In_Reply_To=f"<{message_id}>", References=f"<{message_id}>")
+    office.sandbox.deliver(answer, [ALICE])
+    office.team.sync(alices)
+    with office.team.sessions() as session:
+        viewer = people.viewer_of(session.get_one(people.User, alices.user_id), "tests")
+        conversation = session.scalars(select(Conversation.id)).one()
+        assert sequence_sent.last_own(session, viewer, conversation) is None
 
 
 def test_whoever_wants_none_gets_none_again(sent: Chase) -> None:

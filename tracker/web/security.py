@@ -10,7 +10,8 @@ from tracker.web import frame
 #: Scripts, styles and connections are our own files only; nothing inline, nobody frames us.
 PAGE = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
-    "connect-src 'self'; worker-src 'self'; manifest-src 'self'; frame-src 'self'; base-uri 'none'; frame-ancestors 'none'; "
+    "connect-src 'self'; worker-src 'self'; manifest-src 'self'; frame-src 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'; "
     "form-action 'self'{targets}"
 )
 #: A mail: no script, no form, no connection; its own inline styles, and images only if the reader asked. A link

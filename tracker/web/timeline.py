@@ -28,6 +28,7 @@ from tracker.web.mails import Mail, messages_read, ready
 PAGE = 40
 MOST = 200  # entries of a page that is shown again with what is new on top
 EXTENSION = "tracker_timeline"
+GATES = "tracker_timeline_gates"
 
 ALL, MAIL, NOTES, TASKS, CHANGES = "all", "mail", "notes", "tasks", "changes"
 #: The filters, as they stand in the address and as they are called.
@@ -109,9 +110,18 @@ class Source:
     load: Callable[[Session, Viewer, Box, Span], Sequence[Entry]]
 
 
+#: SQL: the viewer may see the `Event` of the enclosing query.
+Gate = Callable[[Viewer], ColumnElement[bool]]
+
+
 def register(app: Flask, source: Source) -> None:
     """Add another room's entries to the timelines of an application."""
     app.extensions.setdefault(EXTENSION, []).append(source)
+
+
+def register_gate(app: Flask, gate: Gate) -> None:
+    """Say which of another room's events a viewer may see: those that are not its own, all of them."""
+    app.extensions.setdefault(GATES, []).append(gate)
 
 
 def _sources() -> list[Source]:
@@ -209,6 +219,7 @@ def _events(session: Session, viewer: Viewer, box: Box, span: Span) -> Sequence[
     if span.show != ALL:
         of_tasks = Event.kind.startswith("task.")
         query = query.where(of_tasks if span.show == TASKS else ~of_tasks)
+    query = query.where(*(gate(viewer) for gate in current_app.extensions.get(GATES, ())))
     query = query.where(*span.within(Event.at, Event.id)).order_by(Event.at.desc(), Event.id.desc())
     return [Entry(one.at, str(one.id), event=one) for one in session.scalars(query.limit(span.limit))]
 

@@ -8,6 +8,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
+from werkzeug.test import TestResponse
 
 from config import teams
 from scheduler import letters, outbox, snippets
@@ -319,13 +320,16 @@ def test_a_form_that_is_too_large_is_refused(desk: Desk, monkeypatch: pytest.Mon
     assert "MB; Gmail takes" in refused.text.split('id="said-files"')[1][:300]
 
 
-def test_a_preview_takes_as_many_queries_for_ten_contacts_as_for_two(desk: Desk, engine: Engine) -> None:
+@pytest.mark.parametrize("where", ["acme.test", "nowhere.test"], ids=["contacts", "strangers"])
+def test_a_preview_takes_as_many_queries_for_ten_contacts_as_for_two(
+    desk: Desk, engine: Engine, where: str
+) -> None:
     for number in range(10):
         contacts.add(desk.session, desk.team.viewer, f"P {number}", f"p{number}@acme.test")
     desk.session.commit()
 
     def queries(count: int) -> int:
-        to = ", ".join(f"p{number}@acme.test" for number in range(count))
+        to = ", ".join(f"p{number}@{where}" for number in range(count))
         form = desk.write(to=to, subject="{{first_name}}", each="1")
         desk.alice.post("/compose/preview", data=form)  # zones are worked out once
         with counted(engine) as seen:
@@ -333,3 +337,19 @@ def test_a_preview_takes_as_many_queries_for_ten_contacts_as_for_two(desk: Desk,
         return len(seen)
 
     assert queries(2) == queries(10)
+
+
+@pytest.mark.parametrize("sent_as", ["multipart/form-data", "application/x-www-form-urlencoded"])
+def test_a_long_text_goes_and_one_that_is_too_long_is_told_so(desk: Desk, sent_as: str) -> None:
+    def post(size: int, **headers: str) -> TestResponse:
+        form = desk.write(body="<p>Hi,</p>" + "<p>é 19 %</p>" * (size // 13), rich="1")
+        return desk.alice.post("/compose", data=form, content_type=sent_as, headers=headers)
+
+    assert post(700_000).status_code == 303
+    (email,) = desk.queued()
+    assert len(email.raw or b"") > 700_000
+    for headers in ({}, HX):
+        answer = post(1_100_000, **headers)
+        assert answer.status_code == 422
+        assert "at most 1,000,000 characters" in answer.text.split('id="said-body"')[1][:300]
+    assert len(desk.queued()) == 1

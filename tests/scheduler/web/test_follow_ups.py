@@ -10,6 +10,7 @@ from sqlalchemy import select
 from scheduler import outbox, sequences, snippets
 from scheduler.sequences import SequenceRun
 from tests.scheduler.web.conftest import DANA, MONDAY, Desk
+from tests.tracker.web.factories_web import ALICE, a_mail
 
 HX = {"HX-Request": "true"}
 TWO = {"follow_days-1": "2", "follow_text-1": "Have you seen it?", "follow_days-2": "5", "follow_text-2": "Last."}
@@ -120,3 +121,62 @@ def test_in_some_days_if_no_answer_has_come_means_that_an_answer_holds_it(desk: 
     assert desk.queued() == []
     desk.alice.post("/compose", data=form | {"guard": ["answered"]})
     assert outbox.Guard.ANSWERED.value not in desk.queued()[0].guards_off
+
+
+def test_follow_ups_are_saved_under_a_name_and_begun_from_it_again(desk: Desk) -> None:
+    assert desk.alice.post("/compose", data=desk.write(**TWO, follow_save=" Gentle  nudge ")).status_code == 303
+    page = desk.alice.get(f"/compose?box={desk.box.key}").text
+    key = re.search(r'<option value="([^"]+)">Gentle nudge \(2\)', page)
+    assert key is not None
+    assert "Gentle nudge" not in desk.bob.get(f"/compose?box={desk.box.key}").text
+    form = desk.write(subject="Another", body="Else", follow_plan=key[1])
+    assert desk.bob.post("/compose", data=form).status_code == 422
+    assert desk.alice.post("/compose", data=form).status_code == 303
+    first, again = runs(desk)
+    assert [(one.days, one.html) for one in again.steps] == [(one.days, one.html) for one in first.steps]
+    other = TWO | {"follow_days-1": "9", "follow_plan": key[1], "follow_save": "gentle nudge"}
+    desk.alice.post("/compose", data=desk.write(subject="Third", **other))
+    assert [one.days for one in runs(desk)[2].steps] == [9, 5]  # what is written in the form counts, and is saved
+    templates = desk.alice.get("/templates").text
+    assert "after 9, 5 days" in templates
+    assert desk.bob.post(f"/sequences/plans/{key[1]}/delete").status_code == 404
+    assert desk.alice.post(f"/sequences/plans/{key[1]}/delete").status_code == 303
+    desk.alice.get("/templates")  # which says that they are deleted
+    assert "gentle nudge" not in desk.alice.get("/templates").text
+    assert len(runs(desk)[1].steps) == 2
+
+
+def test_what_can_not_be_saved_is_told_and_kept(desk: Desk) -> None:
+    for form, words in (
+        ({"follow_save": "Empty"}, "There are no follow-ups to save"),
+        (TWO | {"follow_save": "x" * 61}, "a name of at most 60 characters"),
+        ({"follow_plan": "gone"}, "Those saved follow-ups are gone"),
+    ):
+        answer = desk.alice.post("/compose", data=desk.write(**form))
+        assert answer.status_code == 422
+        assert words in answer.text.split('id="said-follow"')[1][:400]
+        assert not folded(answer.text)
+    assert desk.queued() == []
+
+
+def test_the_last_mail_of_a_conversation_is_followed_up_from_its_page(desk: Desk) -> None:
+    mailbox = desk.session.merge(desk.team.mailbox)
+    mine = a_mail(desk.session, mailbox, "From my phone", sender=ALICE, to=[DANA], labels=["SENT"])
+    theirs = a_mail(desk.session, mailbox, "From Dana", sender=DANA)
+    desk.session.commit()
+    assert "Follow up your last mail" not in desk.alice.get(f"/c/{theirs.key}").text
+    address = f"/c/{mine.key}"
+    assert "Follow up your last mail" in desk.alice.get(address).text
+    assert "Follow up your last mail" not in desk.bob.get(address).text
+    action, form = f"/sequences/after/{mine.key}", TWO | {"_place": f"follow-{mine.key}"}
+    wrong = desk.alice.post(action, data=form | {"follow_days-2": "999"})
+    assert wrong.status_code == 422
+    assert "Follow-up 2: expected 1 to 365 days" in wrong.text
+    assert desk.bob.post(action, data=form).status_code in (404, 409)
+    assert desk.alice.post(action, data=form).location == f"{address}#follow-ups"
+    (run,) = runs(desk)
+    assert (run.state, run.recipients, len(run.steps)) == ("running", [DANA], 2)
+    page = desk.alice.get(address).text
+    assert "2 days after the mail before it" in page
+    assert "Follow up your last mail" not in page
+    assert desk.alice.post(action, data=form).status_code == 409
