@@ -32,11 +32,14 @@ lint: $(VENV)/.dev  ## Style, types and the floors of the house
 	$(BIN)/lint-imports
 
 .PHONY: bench
-bench: $(VENV)/.dev $(VENV)/.postgres  ## Measure syncing and the pages
+bench: $(VENV)/.dev $(VENV)/.postgres  ## Measure syncing, pages, sending, doors and bells
 	$(BIN)/python -m bench.sync
 	$(BIN)/python -m bench.board
 	$(BIN)/python -m bench.zones
 	$(BIN)/python -m bench.send
+	$(BIN)/python -m bench.doors
+	$(BIN)/python -m bench.bells
+	$(BIN)/python -m bench.reads
 
 .PHONY: soak
 soak: $(VENV)/.dev $(VENV)/.postgres  ## Repeat the tests of crashes many times (slow)

@@ -155,7 +155,9 @@ class Doors:
             user_key = self.who(cookies.decode("latin-1")) if cookies else None
             return a_hit(kind, token, self.now(), address, agent, telling, user_key, flood)
 
-        return self.limits.admit(f"{kind} {token}", address, agent, time.monotonic(), make)
+        # Who only asks whether it is there may fetch it next: that is no repetition.
+        about = f"{kind} {token}" if scope["method"] == "GET" else f"{kind} {token} HEAD"
+        return self.limits.admit(about, address, agent, time.monotonic(), make)
 
 
 def location(url: str) -> bytes | None:

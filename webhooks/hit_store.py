@@ -27,22 +27,25 @@ _DURABLE = (
 )
 
 # A hit that was taken in before is not taken in again; only its count may have grown. In the order of keys: two
-# processes that hold the same ones can't wait for each other. Where no token is known there is something to be
+# processes that hold the same ones can't wait for each other. Of mail that is tracked no more (somebody asked so)
+# nothing is kept, and its links go on to lead where they led. Where no token is known there is something to be
 # flushed all the same: a guesser waits for as long as anybody.
 _KEEP = f"""
 WITH given AS MATERIALIZED (
   SELECT * FROM json_to_recordset(%s::json) AS line(key uuid, kind text, token text, at timestamptz, address inet,
     agent text, headers jsonb, user_key text, repeats integer)
 ), found AS MATERIALIZED (
-  SELECT given.*, tracked.team_id, tracked.id AS tracked_email_id, NULL::bigint AS link_id, NULL::text AS url
+  SELECT given.*, tracked.team_id, tracked.id AS tracked_email_id, NULL::bigint AS link_id, NULL::text AS url,
+    tracked.opens OR tracked.clicks AS noted
     FROM given JOIN tracked_emails tracked ON tracked.token = given.token WHERE given.kind = 'open'
   UNION ALL
-  SELECT given.*, link.team_id, link.tracked_email_id, link.id, link.url
-    FROM given JOIN tracked_links link ON link.token = given.token WHERE given.kind = 'click'
+  SELECT given.*, link.team_id, link.tracked_email_id, link.id, link.url, tracked.opens OR tracked.clicks
+    FROM given JOIN tracked_links link ON link.token = given.token
+    JOIN tracked_emails tracked ON tracked.id = link.tracked_email_id WHERE given.kind = 'click'
 ), kept AS (
   INSERT INTO hits (team_id, key, tracked_email_id, link_id, kind, at, address, agent, headers, user_key, repeats)
   SELECT team_id, key, tracked_email_id, link_id, kind, at, address, agent, headers, user_key, repeats
-    FROM found ORDER BY key
+    FROM found WHERE noted ORDER BY key
   ON CONFLICT (key) DO UPDATE SET repeats = excluded.repeats WHERE hits.repeats < excluded.repeats
 )
 SELECT

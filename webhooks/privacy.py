@@ -200,7 +200,7 @@ def erase(
     member, an admin or the operator; the event names nobody but them.
     """
     query = select(TrackedEmail.id, _alone()).where(sent_to(viewer.team_id, addresses))
-    found = session.execute(query.order_by(TrackedEmail.id).with_for_update()).all()
+    found = session.execute(query.order_by(TrackedEmail.id).with_for_update(key_share=True)).all()
     alone, shared = ([id_ for id_, own in found if own == one] for one in (True, False))
     session.execute(delete(Hit).where(among(Hit.tracked_email_id, alone)))
     session.execute(update(TrackedEmail).where(among(TrackedEmail.id, alone)).values(_NOTHING))

@@ -33,6 +33,7 @@ from webhooks.web.base import asset, assets
 
 bp = Blueprint("bell", __name__, template_folder="templates")
 ON_A_PAGE = 50
+NOTHING = "-"  #: how a browser says that it knows of no notification; see static/bell.js
 
 
 def _news() -> tuple[int, str]:
@@ -96,9 +97,11 @@ def news() -> Page:
 
     Nothing rings in quiet hours: it is in the list.
     """
-    known = notices.by_key(db(), user(), request.args.get("after", "")[:100])
+    after = request.args.get("after", "")[:100].replace("\x00", "")
+    known = notices.by_key(db(), user(), after)
     ring: list[dict[str, Any]] = []
-    found = notices.ringing(db(), user(), known.id) if known else []
+    first = after == NOTHING  # the browser was there before anything rang
+    found = notices.ringing(db(), user(), known.id if known else 0) if known or first else []
     quiet = wishes.is_quiet(wishes.of_user(db(), user()), wishes.zone_of(user()), now())
     if not quiet:
         ring = [one.ring() for one in _said(found)]

@@ -62,7 +62,10 @@ def test_takes_as_many_queries_for_40_boxes_as_for_5(
     many = asked(25)
     assert [len(one) for one in few] == [len(one) for one in many]
     assert max(map(len, many)) <= 14
-    assert not [one for one in many[0] if "count(*)" in one and "OVER" not in one]
+    bounded = [
+        one for one in many[0] if "count(*)" in one and "notifications" in one
+    ]  # the bell's, up to a hundred
+    assert not [one for one in many[0] if "count(*)" in one and "OVER" not in one and one not in bounded]
 
 
 def test_the_next_cards_and_a_column_read_again_take_few_queries(

@@ -47,6 +47,7 @@ def test_every_view_but_the_doors_asks_for_a_sign_in(app: Flask) -> None:
         "pages.healthz", "pages.favicon", "gmail_sync.sign_in", "gmail_sync.begin_sign_in", "gmail_sync.signed_in",
         "gmail_sync.sign_out", "gmail_push.push",
         "bell.service_worker",
+        "privacy.show", "privacy.ask",  # who does not want to be tracked has no account here
         "calendar.feed",  # a calendar can't sign in: the secret in its address is what it knows
     }  # fmt: skip
 

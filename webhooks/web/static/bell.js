@@ -33,6 +33,7 @@
 
   // -- ringing from an open page: only where no service worker does, and of several pages only one
 
+  const NOTHING = "-"; // this browser knows that nothing had rung yet
   const keptAs = () => `tracker.bell.${bell().dataset.bell}`;
   function kept(value) {
     try {
@@ -45,19 +46,20 @@
 
   async function ring() {
     const here = bell();
-    if (!here || !here.dataset.newest) return;
+    if (!here) return;
+    const newest = here.dataset.newest || NOTHING;
     const last = kept();
-    if (last === here.dataset.newest) return;
+    if (last === newest) return;
     const silent = !("Notification" in window) || Notification.permission !== "granted" || (await subscription());
     if (!last || silent) {
-      kept(here.dataset.newest);
+      kept(newest);
       return;
     }
     const answer = await fetch(`${here.dataset.news}?after=${encodeURIComponent(last)}`, { headers: { Accept: "application/json" } });
     if (!answer.ok) return;
     const told = await answer.json();
-    kept(told.newest);
-    for (const one of told.ring) await show(one);
+    for (const one of told.ring) await show(one); // a page that is left meanwhile rings once more: its tag takes no second place
+    kept(told.newest || NOTHING);
   }
 
   async function show({ title, body, tag, url }) {
