@@ -16,7 +16,7 @@ from scheduler.post import Post
 from tracker import facts, totals
 from tracker.db import Sessions, transaction
 from webhooks import own_side, privacy
-from webhooks.bells import deliveries
+from webhooks.bells import deliveries, notices
 
 LOOK_SECONDS = 5.0  # how soon a lost wake-up is noticed
 DRAFTS_SECONDS = 2.0  # how soon a draft is made, if nobody woke us
@@ -104,10 +104,11 @@ def digest(rooms: Rooms) -> None:
 
 
 def tidy_bells(rooms: Rooms) -> None:
-    """Forget what became of pushes long ago."""
+    """Forget what became of pushes, and what somebody was told, long ago."""
+    now = rooms.gmail.now()
     while True:
         with transaction(rooms.sessions) as session:
-            if not deliveries.tidy(session, rooms.gmail.now()):
+            if not deliveries.tidy(session, now) + notices.tidy(session, now):
                 return
 
 

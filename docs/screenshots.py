@@ -26,7 +26,7 @@ from tests.browser.chromium import find  # noqa: E402
 
 REP = "alice@juniper.example"
 BOX, ORGANIZATION = "Blue Kestrel: 240 totes", "Blue Kestrel Logistics"
-SETTLE_SECONDS = 45  # the three mailboxes are read, and the first answers have come
+SETTLE_SECONDS = 130  # the mailboxes are read, zones are known, and the first answers have come
 DRAWN_MS = 400  # what scripts and transitions still do after the page has loaded
 
 
@@ -110,6 +110,9 @@ def _addresses(page: Page) -> Mapping[str, str]:
         "outbox": "/outbox",
         "compose": f"/compose?box={box.rsplit('/', 1)[-1]}",
         "calendar": "/calendar",
+        "notifications": "/bell",
+        "told": "/bell/settings",
+        "tracking": "/tracking",
         "contacts": "/contacts",
         "contact": contact,
         "organizations": "/organizations",

@@ -5,10 +5,12 @@ What is in it is written down in the transaction that queues the mail: each thin
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from scheduler import letters, local_time, outbox
@@ -23,6 +25,8 @@ from webhooks.bells.notices import Notification
 from webhooks.bells.wishes import Digest, NotificationSettings
 from webhooks.bells.words import Said
 
+log = logging.getLogger(__name__)
+
 AT_ONCE = 20  # people, of one transaction
 MOST = 40  # things told in one mail
 LOOKED_AT = 500  # what is beyond is in the next one
@@ -31,7 +35,8 @@ LOOKED_AT = 500  # what is beyond is in the next one
 def write_due(session: Session, public_url: str, now: datetime) -> list[int]:
     """Queue the digests that are due; returns the mailboxes whose drafts are to be made.
 
-    At most `AT_ONCE` people are looked at, and each has another time afterwards. Nobody gets an empty one.
+    At most `AT_ONCE` people are looked at, and each has another time afterwards. Nobody gets an empty one,
+    and one that can't be written (the log says why) keeps nobody else's back.
     """
     query = (
         select(NotificationSettings)
@@ -44,9 +49,15 @@ def write_due(session: Session, public_url: str, now: datetime) -> list[int]:
     for wished in session.scalars(query).all():
         user = session.get_one(User, wished.user_id)
         wished.digest_at = wishes.next_digest(Digest(wished.digest), user, now)
-        mailbox = _mailbox(session, user)
-        if mailbox is not None and _write(session, user, mailbox, wished, public_url, now):
-            queued.append(mailbox.id)
+        try:
+            with session.begin_nested():
+                mailbox = _mailbox(session, user)
+                if mailbox is not None and _write(session, user, mailbox, wished, public_url, now):
+                    queued.append(mailbox.id)
+        except OperationalError:
+            raise
+        except Exception:
+            log.exception("The digest of %s could not be written", wished.user_id)
     return queued
 
 

@@ -274,7 +274,8 @@ class _Delivery:
             while waiting and not self.lost(self.load.mailbox.id):
                 outcome = self.send(door.gmail, waiting.pop(0))
                 self.note(outcome)
-                if outcome.state == State.SENDING:  # Gmail is in trouble: the rest is not even tried
+                # Gmail is in trouble: the rest is not even tried. A draft that is gone is that mail's own.
+                if outcome.state == State.SENDING and outcome.reason != MISSED:
                     assert outcome.next_at is not None
                     park(self.load.mailbox.id, (outcome.next_at - self.post.now()).total_seconds())
                     self.release(waiting)

@@ -13,8 +13,19 @@ from enum import StrEnum
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Boolean, CheckConstraint, DateTime, ForeignKey, Index, LargeBinary, SmallInteger, func, text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    SmallInteger,
+    func,
+    text,
+    update,
+)
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from scheduler import local_time
 from scheduler.local_time import LateRule
@@ -164,6 +175,8 @@ class ScheduledEmail(OfTeam, Keyed, Base):
     next_at: Mapped[datetime]  #: queued: not before then; sending: when Gmail is asked what became of it
 
     behind: Mapped[bool] = mapped_column(Boolean, server_default="true")  #: Gmail's draft is not as it should be
+    #: Behind only in what is tracked: what was changed in Gmail meanwhile is taken over, and holds nothing up.
+    only_tracking: Mapped[bool] = mapped_column(Boolean, server_default="false")
     try_at: Mapped[datetime] = mapped_column(server_default=func.now())
     draft_id: Mapped[str | None]
     draft_message_id: Mapped[str | None]
@@ -206,7 +219,23 @@ def chosen(email: ScheduledEmail, now: datetime, *, gmails: bool = False) -> dic
         return {}
     if gmails:  # what it says is read at the next look, as the draft is none that we know
         return {"raw": None, "text_hash": None, "draft_message_id": None, "behind": False}
-    return {"behind": True, "try_at": now, "edited_in_gmail_at": None}
+    return {"behind": True, "only_tracking": False, "try_at": now, "edited_in_gmail_at": None}
+
+
+def same(session: Session, email: ScheduledEmail, **columns: Any) -> bool:
+    """Change the row if it is as it was read: one conditional UPDATE that touches one row."""
+    changed = session.execute(
+        update(ScheduledEmail)
+        .where(
+            ScheduledEmail.id == email.id,
+            ScheduledEmail.version == email.version,
+            ScheduledEmail.state == email.state,
+        )
+        .values(version=ScheduledEmail.version + 1, **columns)
+        .returning(ScheduledEmail.id)
+        .execution_options(synchronize_session=False)
+    )
+    return changed.scalar_one_or_none() is not None
 
 
 class Sender(OfTeam, Base):

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from gmail_sync import drafts
 from gmail_sync.client import BATCH_SIZE, Gmail
 from gmail_sync.errors import NeedsAttention, Permanent, Transient
-from scheduler import locks, outbox, preparing, settling, tracked
+from scheduler import adopting, locks, outbox, preparing, settling
 from scheduler.outbox import ScheduledEmail, Sender
 from scheduler.post import Post
 from scheduler.states import State
@@ -38,7 +38,6 @@ EVERY = timedelta(minutes=5)  #: a look at all of a mailbox's drafts costs 5 uni
 SOON = timedelta(seconds=15)  #: a draft that Gmail does not find is looked for again
 SETTLED = timedelta(seconds=30)  #: a younger draft may be missing from Gmail's list
 ARRIVALS = 500  # a transaction
-LONG_AGO = timedelta(days=1)  #: what was worked out then is worked out anew
 RULE = "sent_from_box"
 
 
@@ -146,18 +145,7 @@ def _edited(post: Post, gmail: Gmail, email: ScheduledEmail, draft: drafts.Draft
         with transaction(post.sessions) as session:
             preparing.same(session, email, draft_message_id=draft.message_id)
         return
-    known = drafts.headers(gmail, [draft.message_id]).get(draft.message_id)
-    if known is None:
-        return
-    columns = outbox.as_found(preparing.found(draft, known))
-    with transaction(post.sessions) as session:
-        if columns["recipients"][:1] != email.recipients[:1]:  # somebody else, who may be somewhere else
-            columns["contact_id"] = outbox.contact_of(session, email.team_id, columns["recipients"])
-            columns["resolved_at"] = email.created_at - LONG_AGO
-        email = session.merge(email, load=False)
-        if preparing.same(session, email, edited_in_gmail_at=post.now(), text_hash=None, raw=None, **columns):
-            outbox.record(session, email, "email.edited_in_gmail")
-            tracked.edited_in_gmail(session, session.get_one(ScheduledEmail, email.id, populate_existing=True))
+    adopting.adopt(post, gmail, email, draft)
 
 
 def _read_back(post: Post, gmail: Gmail, mailbox_id: int) -> None:

@@ -97,6 +97,7 @@ def edit(
     to = State.HELD if email.state == State.HELD else State.PREPARING
     behind = email.held_by != BOTH  # Gmail's draft stays as it is until its sender has chosen
     columns = {**_content(letter), "behind": behind, "try_at": now, "edited_in_gmail_at": None, "decided_at": now}
+    columns["only_tracking"] = False
     columns["contact_id"] = contact_of(session, email.team_id, columns["recipients"])
     _change(session, email, to, **columns)
     _record(session, viewer, "email.edited", email)
@@ -139,7 +140,9 @@ def track(session: Session, viewer: Viewer, email: ScheduledEmail, *, opens: boo
     if email.state not in EDITABLE:
         raise OutboxConflict(_too_late(email))
     to = State.HELD if email.state == State.HELD else State.PREPARING
-    _change(session, email, to, behind=True, track_opens=opens, track_clicks=clicks)
+    columns = {"behind": True, "only_tracking": email.only_tracking or not email.behind}
+    waits = email.held_by == BOTH  # as in `edit`
+    _change(session, email, to, **({} if waits else columns), track_opens=opens, track_clicks=clicks)
     _record(session, viewer, "email.tracked", email, opens=opens, clicks=clicks)
 
 
@@ -228,10 +231,14 @@ def restore(
     if gone and email.only_in_gmail:
         raise OutboxError("Its text was Gmail's alone and is gone with the draft; write it anew")
     timing = {"decided_at": now} | (_timing(when, now) if when is not None else {})
-    draft = {"draft_id": None, "draft_message_id": None, "draft_thread_id": None, "draft_tried_at": None}
+    draft: dict[str, Any] = {}
+    if gone:
+        draft = {"draft_id": None, "draft_message_id": None, "draft_thread_id": None, "draft_tried_at": None}
+    elif email.held_by == BOTH:  # nobody has chosen: what stands in Gmail is none that we know, and holds it again
+        draft = {"draft_message_id": ""}
     _change(
-        session, email, State.PREPARING, behind=True, try_at=now, attempts=0, claim_token=None,
-        **timing, **(draft if gone else {}), **_CLEARED,
+        session, email, State.PREPARING, behind=True, only_tracking=False, try_at=now, attempts=0,
+        claim_token=None, **timing, **draft, **_CLEARED,
     )  # fmt: skip
     _record(session, viewer, "email.restored", email)
 

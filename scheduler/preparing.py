@@ -21,7 +21,10 @@ from gmail_sync.client import Gmail
 from gmail_sync.drafts import Draft
 from gmail_sync.errors import NeedsAttention, NotFound, Permanent, QuotaWait, Transient
 from scheduler import letters, locks, outbox, tracked
+from scheduler.adopting import adopt
+from scheduler.adopting import found as found
 from scheduler.emails import CHANGED_IN_BOTH
+from scheduler.emails import same as same
 from scheduler.letters import Letter
 from scheduler.outbox import DELETED_IN_GMAIL, Found, ScheduledEmail
 from scheduler.post import Post
@@ -191,7 +194,8 @@ class _Preparing:
             self._refused(str(error))
 
     def _changed_in_both(self) -> bool:
-        """Before a draft is overwritten: whether it is another than the one we know, and was therefore held.
+        """Before a draft is overwritten: whether it is another than the one we know, and was therefore held, or
+        taken over where nothing was changed here but what is tracked.
 
         From then on the one that we know is none: if the answer is lost, the next one may be our own.
         """
@@ -200,6 +204,13 @@ class _Preparing:
             return False
         draft = _there(drafts.standing(self.gmail, email.draft_id))
         other = draft.message_id != email.draft_message_id
+        if other and email.only_tracking:
+            to = State.HELD if email.state == State.HELD else State.QUEUED
+            now = self.post.now()
+            done = {"state": to.value, "behind": False, "prepared_at": now, "missed_at": None}
+            if not adopt(self.post, self.gmail, email, draft, **done):
+                _later(self.post, self.wish, LEAST_WAIT)
+            return True
         with transaction(self.post.sessions) as session:
             if not other:
                 _whatever(session, email, draft_message_id=None)
@@ -279,22 +290,6 @@ def _there(draft: Draft | None) -> Draft:
     return draft
 
 
-def same(session: Session, email: ScheduledEmail, **columns: Any) -> bool:
-    """Change the row if it is as it was read: one conditional UPDATE that touches one row."""
-    changed = session.execute(
-        update(ScheduledEmail)
-        .where(
-            ScheduledEmail.id == email.id,
-            ScheduledEmail.version == email.version,
-            ScheduledEmail.state == email.state,
-        )
-        .values(version=ScheduledEmail.version + 1, **columns)
-        .returning(ScheduledEmail.id)
-        .execution_options(synchronize_session=False)
-    )
-    return changed.scalar_one_or_none() is not None
-
-
 def _whatever(session: Session, email: ScheduledEmail, **columns: Any) -> None:
     """Note what is known of the draft, whoever changed the row meanwhile."""
     session.execute(
@@ -316,7 +311,7 @@ def missed_again(session: Session, email: ScheduledEmail, now: datetime) -> bool
 def hold_both(session: Session, email: ScheduledEmail, draft: Draft, now: datetime) -> None:
     """Hold what was changed here and in Gmail: its sender chooses which goes, and neither is lost."""
     known = {"draft_message_id": draft.message_id, "draft_thread_id": draft.thread_id, "edited_in_gmail_at": now}
-    told = {"held_by": outbox.BOTH, "reason": CHANGED_IN_BOTH, "remedy": BOTH_REMEDY}
+    told = {"held_by": outbox.BOTH, "reason": CHANGED_IN_BOTH, "remedy": BOTH_REMEDY, "missed_at": None}
     if same(session, email, state=State.HELD.value, behind=False, prepared_at=now, **known, **told):
         outbox.record(session, email, "email.held", why=CHANGED_IN_BOTH, guard=outbox.BOTH)
 
@@ -367,14 +362,6 @@ def draft_letter(post: Post, mailbox_id: int, draft_id: str) -> Letter:
     """What a draft in Gmail says, for editing. Asks Gmail: hold no session. Raises `GmailError`."""
     letter = letters.read(_ask(post, mailbox_id, lambda gmail: drafts.read(gmail, draft_id)))
     return tracked.read_back(post, letter)
-
-
-def found(draft: Draft, headers: drafts.Headers) -> Found:
-    """A draft as the outbox takes it."""
-    return Found(
-        draft.id, draft.message_id, draft.thread_id, headers.subject, headers.to, headers.recipients,
-        headers.snippet, headers.is_reply,
-    )  # fmt: skip
 
 
 def _ask(post: Post, mailbox_id: int, ask: Callable[[Gmail], T]) -> T:

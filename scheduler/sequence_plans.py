@@ -14,6 +14,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from scheduler import placeholders, rich_text, snippets
 from tracker.db import Base, Keyed, OfTeam
 from tracker.people import Viewer
+from webhooks import tracking
 
 MOST_STEPS = 10
 MOST_DAYS = 365
@@ -52,7 +53,7 @@ def checked(session: Session, team_id: int, steps: Sequence[Step]) -> list[Step]
         raise SequenceError(f"There are one to {MOST_STEPS} follow-ups")
     made = []
     for number, step in enumerate(steps, 1):
-        markup = placeholders.mended(step.html[:LONGEST])
+        markup = tracking.strip(session, placeholders.mended(step.html[:LONGEST]))
         if not 1 <= step.days <= MOST_DAYS:
             raise SequenceError(f"Follow-up {number}: expected 1 to {MOST_DAYS} days")
         if rich_text.is_blank(markup):

@@ -24,6 +24,7 @@ from tracker.messages import Message
 from tracker.web import mails
 from tracker.web.forms import Refused, text
 from tracker.web.frame import db, user, viewer
+from webhooks import tracking
 
 KEEP = "keep"  #: when a queued mail is edited: it goes when it was to go
 LINE = 20_000  # characters of To, Cc or Bcc
@@ -260,9 +261,13 @@ def filled(sheet: Sheet) -> Sheet:
 
 
 def body() -> str:
-    """The text of a form: HTML of the editor, or plain text of those without scripts; cleaned."""
+    """The text of a form: HTML of the editor, or plain text of those without scripts; cleaned.
+
+    What was copied from a tracked mail leads where it led: nobody's reads are another's.
+    """
     typed = request.form.get("body", "").replace("\x00", "")[: rich_text.MAX_HTML]
-    return placeholders.mended(typed) if request.form.get("rich") == "1" else rich_text.from_plain(typed)
+    rich = request.form.get("rich") == "1"
+    return tracking.strip(db(), placeholders.mended(typed) if rich else rich_text.from_plain(typed))
 
 
 def files() -> list[Attachment]:

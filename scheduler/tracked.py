@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from scheduler import letters
-from scheduler.emails import ScheduledEmail
+from scheduler.emails import BOTH, ScheduledEmail
 from scheduler.letters import Letter
 from scheduler.post import Post
-from scheduler.states import EDITABLE, State
+from scheduler.states import EDITABLE, OPEN, State
 from tracker.db import among, transaction
 from webhooks import tracking, tracking_html, tracking_settings
 from webhooks.tracking import Outgoing, Rules, Standing
@@ -51,10 +51,11 @@ def read_back(post: Post, letter: Letter) -> Letter:
 def edited_in_gmail(session: Session, email: ScheduledEmail) -> None:
     """A draft of ours was changed in Gmail, perhaps to go to others: to somebody who is not to be tracked.
 
-    What is in the draft stays there; it is no longer listened to.
+    What is in the draft stays there; where its sender or the lists don't want it, it is no longer listened to.
     """
-    why = tracking.may_track(session, email.team_id, email.recipients, email.user_id)
-    tracking.addressed(session, email.id, email.recipients, may=why is None)
+    may = tracking.may_track(session, email.team_id, email.recipients, email.user_id) is None
+    opens, clicks = (may and chosen is not False for chosen in (email.track_opens, email.track_clicks))
+    tracking.addressed(session, email.id, email.recipients, opens=opens, clicks=clicks)
 
 
 def rules_of(session: Session, email: ScheduledEmail, tracks_at: str) -> Rules:
@@ -84,39 +85,56 @@ def linked(rules: Rules, session: Session, user_id: int | None, markup: str) -> 
     return len(tracking_html.links(markup, kept))
 
 
-def _follow_never(session: Session, team_id: int, _: Sequence[str]) -> None:
-    """Somebody is never to be tracked: drafts that wait for their time are made anew without it.
+def _follow_never(session: Session, team_id: int, values: Sequence[str], now: datetime) -> None:
+    """Some are never to be tracked: drafts that wait for their time are made anew without it.
 
     Those of whom the lists speak now are found by the rules themselves; nobody waits longer than a draft takes.
     """
-    waiting = (
-        select(ScheduledEmail.id, ScheduledEmail.user_id, ScheduledEmail.recipients)
-        .join(TrackedEmail, TrackedEmail.scheduled_email_id == ScheduledEmail.id)
-        .where(
-            ScheduledEmail.team_id == team_id,
-            ScheduledEmail.state.in_([State.QUEUED.value, State.HELD.value]),
-            ~ScheduledEmail.behind,
-            ScheduledEmail.raw.is_not(None),
-            or_(TrackedEmail.opens, TrackedEmail.clicks),
-        )
+    concerned = tracking_settings.among_values(session, ScheduledEmail.recipients, team_id, values)
+    query = (
+        select(ScheduledEmail)
+        .where(ScheduledEmail.team_id == team_id, ScheduledEmail.state.in_(OPEN), concerned)
+        .order_by(ScheduledEmail.id)
+        .with_for_update()  # one whose draft is being made is settled before this, or not at all
     )
-    by_user: dict[int | None, list[tuple[int, list[str]]]] = {}
-    for id_, user_id, recipients in session.execute(waiting):
-        by_user.setdefault(user_id, []).append((id_, recipients))
-    spoken_of = []
-    for user_id, mails in by_user.items():
-        lists = tracking_settings.lists(session, team_id, {one for _, some in mails for one in some}, user_id)
-        spoken_of += [id_ for id_, recipients in mails if lists.reason(recipients) is not None]
-    if spoken_of:
-        _make_anew(session, spoken_of)
+    spoken_of = _spoken_of(
+        session, team_id, session.scalars(query.execution_options(populate_existing=True)).all()
+    )
+    for email in spoken_of:
+        if email.only_in_gmail or email.held_by == BOTH or email.state == State.SENDING:
+            # What is in the draft stays there; it is no longer listened to.
+            tracking.addressed(session, email.id, email.recipients, opens=False, clicks=False)
+    _make_anew(session, [one.id for one in spoken_of if not one.only_in_gmail and one.held_by != BOTH], now)
 
 
-def _make_anew(session: Session, ids: Sequence[int]) -> None:
-    for before, after in ((State.QUEUED, State.PREPARING), (State.HELD, State.HELD)):
+def _spoken_of(session: Session, team_id: int, mails: Sequence[ScheduledEmail]) -> list[ScheduledEmail]:
+    """The mails that the lists let nobody track."""
+    by_user: dict[int | None, list[ScheduledEmail]] = {}
+    for email in mails:
+        by_user.setdefault(email.user_id, []).append(email)
+    found = []
+    for user_id, own in by_user.items():
+        lists = tracking_settings.lists(
+            session, team_id, {one for each in own for one in each.recipients}, user_id
+        )
+        found += [email for email in own if lists.reason(email.recipients) is not None]
+    return found
+
+
+def _make_anew(session: Session, ids: Sequence[int], now: datetime) -> None:
+    """Make drafts again; one that is being made was made of lists that have changed since, and comes again too."""
+    tracked = select(TrackedEmail.id).where(TrackedEmail.scheduled_email_id == ScheduledEmail.id).exists()
+    behind = {
+        "behind": True,
+        "only_tracking": ScheduledEmail.only_tracking | ~ScheduledEmail.behind,
+        "try_at": now,
+    }
+    for before, after in ((State.QUEUED, State.PREPARING), (State.HELD, State.HELD), (State.PREPARING,) * 2):
         session.execute(
             update(ScheduledEmail)
             .where(among(ScheduledEmail.id, ids), ScheduledEmail.state == before.value)
-            .values(state=after.value, behind=True, try_at=func.now(), version=ScheduledEmail.version + 1)
+            .where(ScheduledEmail.behind | tracked)
+            .values(state=after.value, version=ScheduledEmail.version + 1, **behind)
             .execution_options(synchronize_session=False)
         )
 

@@ -74,12 +74,19 @@ def _address(host: str, port: int, private: bool) -> str:
     return addresses[0]
 
 
+#: Addresses that embed IPv4 (RFC 4291 §2.5.5.1, `::127.0.0.1`) and site-local ones (RFC 3879): both deprecated,
+#: and not known to `is_global`.
+_OLD = tuple(ipaddress.IPv6Network(one) for one in ("::/96", "fec0::/10"))
+
+
 def is_public(address: str) -> bool:
     """Whether an IP address is one of the open internet."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     for inner in (getattr(ip, "ipv4_mapped", None), getattr(ip, "sixtofour", None)):
         if inner is not None:
             return is_public(str(inner))
+    if ip.version == 6 and any(ip in one for one in _OLD):
+        return False
     # NAT64 (RFC 6052) leads to IPv4 addresses, which would have to be looked into as well.
     nat64 = ip.version == 6 and ip in ipaddress.ip_network("64:ff9b::/96")
     return ip.is_global and not ip.is_multicast and not nat64

@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 MOST_BYTES = 256 * 1024 * 1024  # of all files in the folder: some 500,000 hits
 LONGEST = 64 * 1024  # bytes of a record; a line beyond it is nobody's
+UNBORN = ".new"  # a file that is being made
+UNBORN_SECONDS = 60  # that takes milliseconds
 
 
 class Full(Exception):
@@ -49,7 +51,7 @@ class Journal:
         """Keep these lines: they are on the disk when this returns. Raises `Full`, and then keeps none of them."""
         framed = b"".join(map(_framed, lines))
         try:
-            file = self._file or self._make()
+            file = self._file or self._begin()
             if self._size + self._others + len(framed) > self.most_bytes:
                 raise Full(f"the journal has reached its {self.most_bytes >> 20} MiB")
             self._write(file, framed)
@@ -58,20 +60,35 @@ class Journal:
 
     def _write(self, file: IO[bytes], framed: bytes) -> None:
         try:
-            file.write(framed)
+            rest = memoryview(framed)
+            while rest:  # a disk that is nearly full takes a part
+                rest = rest[file.write(rest) :]
             os.fsync(file.fileno())
         except OSError:
-            with suppress(OSError):  # what came half is no record; a reader steps over what stays of it
-                os.ftruncate(file.fileno(), self._size)
+            self._take_back(file)
             raise
         self._size += len(framed)
+
+    def _take_back(self, file: IO[bytes]) -> None:
+        """What came half is no record, and nothing may stand behind it in its line."""
+        try:
+            os.ftruncate(file.fileno(), self._size)
+        except OSError:
+            self.close()  # the next begins a new file; a reader steps over what stays
+
+    def _begin(self) -> IO[bytes]:
+        try:
+            return self._make()
+        except FileNotFoundError:  # somebody tidied the folder away
+            return self._make()
 
     def _make(self) -> IO[bytes]:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._others = sum(_size(path) for path in _files(self.folder))
-        # Hidden until its flock is ours, or somebody would take the empty file in and remove it.
+        _remove_unborn(self.folder)
+        # By another name until its flock is ours, or somebody would take the empty file in and remove it.
         name = f"{time.time_ns():020d}-{os.getpid()}.journal"
-        hidden = self.folder / f".{name}"
+        hidden = self.folder / f"{name}{UNBORN}"
         descriptor = os.open(hidden, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
         file = os.fdopen(descriptor, "wb", buffering=0)
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -140,6 +157,14 @@ def waiting(folder: Path) -> list[Path]:
 
 def _files(folder: Path) -> Iterator[Path]:
     return folder.glob("*.journal")
+
+
+def _remove_unborn(folder: Path) -> None:
+    """What processes left that were killed while they made a file: empty, and nobody's."""
+    for path in folder.glob(f"*{UNBORN}"):
+        with suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > UNBORN_SECONDS:
+                path.unlink()
 
 
 def _size(path: Path) -> int:

@@ -1,8 +1,9 @@
 """How much of the same is kept as rows; the rest is counted on a row that is there. Bounded memory.
 
 Generous, as a verdict needs the first hits of a burst: a scanner is known by following every link of a mail at
-once. The first hit on a token from an address is always kept. What is remembered: ten thousand of each below, the
-least recently seen forgotten first, together about 15 MB at most.
+once. The first hit on a token from an address is kept, whatever others did to the token before (up to a bound).
+What is remembered: ten thousand of each below, the least recently seen forgotten first, together about 15 MB (with
+the longest headers 60 MB).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from webhooks.hit_record import Hit
 
 SAME_SECONDS = 1.0  # identical hits this soon after one that was kept are counted on it
 TOKEN_HITS = 100  # are kept of one token ...
+TOKEN_MOST = 500  # beyond `TOKEN_HITS`, of addresses that did not ask for it yet ...
 TOKEN_SECONDS = 3600.0  # ... in this time
 ADDRESS_HITS = 50  # of one address (IPv6: one /64) ...
 ADDRESS_SECONDS = 1.0  # ... in this time; beyond, identical ones are counted whenever the first came
@@ -70,6 +72,7 @@ class Limits:
 
     def __init__(self, most: int = REMEMBERED) -> None:
         self._same: Recent[int, tuple[float, Hit]] = Recent(most)
+        self._readers: Recent[int, bool] = Recent(most)  # by token and address
         self._tokens: Recent[str, _Window] = Recent(most)
         self._addresses: Recent[str, _Window] = Recent(most)
 
@@ -80,34 +83,39 @@ class Limits:
 
         `token` says of which door it is too (a pixel's and a link's are never the same).
         """
-        flood = address is not None and self._floods(address, now)
+        place = _network(address) if address is not None and ":" in address else address
+        flood = place is not None and self._floods(place, now)
         # Nobody outside can make two of these meet: Python's hashes of text are keyed with a secret.
         identity = hash((token, address, agent))
         window = self._tokens.get(token)
         if window is None or now - window.since >= TOKEN_SECONDS:
             window = self._tokens.put(token, _Window(now))
         same = self._same.get(identity)
-        counted = self._counted_on(window, same, now, flood)
+        reader = hash((token, place))
+        counted = self._counted_on(window, same, now, flood, reader)
         if counted is not None:
             counted.repeats += 1
             return counted
         hit = make(flood)
         window.count, window.last = window.count + 1, hit
         self._same.put(identity, (now, hit))
+        self._readers.put(reader, True)
         return hit
 
-    @staticmethod
-    def _counted_on(window: _Window, same: tuple[float, Hit] | None, now: float, flood: bool) -> Hit | None:
+    def _counted_on(
+        self, window: _Window, same: tuple[float, Hit] | None, now: float, flood: bool, reader: int
+    ) -> Hit | None:
         full = window.count >= TOKEN_HITS
         if same is not None and (full or flood or now - same[0] < SAME_SECONDS):
             return same[1]
-        return window.last if full else None
+        if not full or (not flood and window.count < TOKEN_MOST and self._readers.get(reader) is None):
+            return None  # a scanner must not hide the reader who comes after it
+        return window.last
 
-    def _floods(self, address: str, now: float) -> bool:
-        name = _network(address) if ":" in address else address
-        window = self._addresses.get(name)
+    def _floods(self, place: str, now: float) -> bool:
+        window = self._addresses.get(place)
         if window is None or now - window.since >= ADDRESS_SECONDS:
-            window = self._addresses.put(name, _Window(now))
+            window = self._addresses.put(place, _Window(now))
         window.count += 1
         return window.count > ADDRESS_HITS
 

@@ -14,6 +14,9 @@ KEY_IN_LINE = slice(8, 40)  #: where a line has its key
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _quoted = json.encoder.encode_basestring_ascii
 
+MOST_AGENT = 1000  # characters as it is quoted; beyond, what isn't ASCII is a question mark
+MOST_TELLING = 1200  # characters of all other headers as they are quoted; those that no longer fit are left out
+
 
 @dataclass(slots=True, eq=False)
 class Hit:
@@ -42,11 +45,27 @@ def a_hit(
     """A hit that came at this instant, with a key of its own. Names of headers and tokens need no quoting."""
     key = uuid7(at.timestamp())
     telling = ",".join([f'"{name}":{_quoted(value)}' for name, value in headers.items()])
+    if len(telling) > MOST_TELLING:
+        telling = _fitting(headers)
+    quoted = _text(agent)
+    if agent is not None and len(quoted) > MOST_AGENT:
+        quoted = _quoted(agent.encode("ascii", "replace").decode())
     body = (  # by hand: it takes a third of the time
         f'{{"key":"{key}","kind":"{kind}","token":"{token}","at":"{at.isoformat()}","address":{_text(address)},'
-        f'"agent":{_text(agent)},"headers":{{{telling}}},"user_key":{_text(user_key)}'
+        f'"agent":{quoted},"headers":{{{telling}}},"user_key":{_text(user_key)}'
     )
     return Hit(key, body, flood=flood)
+
+
+def _fitting(headers: Mapping[str, str]) -> str:
+    fitting: list[str] = []
+    room = MOST_TELLING
+    for name, value in headers.items():
+        said = f'"{name}":{_quoted(value)}'
+        if len(said) < room:
+            fitting.append(said)
+            room -= len(said) + 1
+    return ",".join(fitting)
 
 
 def _text(value: str | None) -> str:

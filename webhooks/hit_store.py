@@ -142,7 +142,10 @@ class Store:
 
 
 async def _ask(connection: psycopg.AsyncConnection[Any], lines: str) -> dict[str, str]:
-    cursor = await connection.execute(_KEEP, [lines], prepare=True)
+    try:
+        cursor = await connection.execute(_KEEP, [lines], prepare=True)
+    except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):  # we are the one to give way
+        cursor = await connection.execute(_KEEP, [lines], prepare=True)
     row = await cursor.fetchone()
     links: dict[str, str] = (row and row[1]) or {}
     return {key.replace("-", ""): url for key, url in links.items()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 
 NAME = "tracker judge"  # as the server's list of connections calls it
 PAUSE = 2.0  # seconds between two looks if nothing is heard
-STEP = 0.5  # seconds of listening at a time, so that stopping takes no longer
+STEP = 0.5  # seconds of listening or judging at a time, so that stopping and answers wait no longer
 PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds, while the database is away
 OVERLAP = timedelta(seconds=10)  # between two looks: a report may be committed a little late
 AT_ONCE = 100  # mails judged in a transaction
@@ -43,6 +44,7 @@ class Judge:
         self._scanners = tuple(scanners)
         self._answers = answers.Round()
         self._looked: datetime | None = None
+        self._due: datetime | None = None  # when there is something to do, whether something is heard or not
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -58,13 +60,20 @@ class Judge:
             self._thread.join()
 
     def step(self) -> int:
-        """Judge all that waits; returns how many mails."""
-        judged = 0
+        """Judge what waits, for half a second at most; returns how many mails."""
+        judged, until = 0, time.monotonic() + STEP
+        awaited, self._due = self._due is not None, None
         while not self._stopping.is_set():
+            now = self._now()
             with transaction(self._sessions) as session:
-                found = reads.judge_some(session, self._now(), AT_ONCE, self._scanners)
+                found = reads.judge_some(session, now, AT_ONCE, self._scanners)
+                if not found and (judged or awaited):
+                    self._due = reads.next_tell_at(session, now)
             judged += found
             if not found:
+                break
+            if time.monotonic() >= until:
+                self._due = now  # more may wait: soon again, after whatever else is to be done
                 break
         return judged
 
@@ -109,10 +118,18 @@ class Judge:
 
     def _listen(self, connection: psycopg.Connection) -> None:
         """Judge whatever is heard, until it is time to look around."""
-        waited = 0.0
-        while waited < PAUSE and not self._stopping.is_set():
-            heard = list(connection.notifies(timeout=STEP, stop_after=1))
-            if heard:
+        # By the clock: what is heard without an end must not keep answers waiting.
+        until = time.monotonic() + PAUSE
+        while time.monotonic() < until and not self._stopping.is_set():
+            heard = list(connection.notifies(timeout=self._patience(), stop_after=1))
+            if heard or self._is_due():
                 self.step()
-            # What is heard without an end must not keep answers waiting; a round counts at least a little.
-            waited += STEP if not heard else STEP / 10
+
+    def _is_due(self) -> bool:
+        return self._due is not None and self._due <= self._now()
+
+    def _patience(self) -> float:
+        """How long to listen, in seconds: less if a click that is held may be told sooner."""
+        if self._due is None:
+            return STEP
+        return min(STEP, max(0.0, (self._due - self._now()).total_seconds()))

@@ -19,8 +19,10 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from tracker.db import Base, Identified, OfTeam
 from tracker.people import User
+from webhooks.hits import CHANNEL
 from webhooks.tracks import TrackedEmail
 from webhooks.verdicts.facts import Known, Seen
+from webhooks.verdicts.rules import VIEW_AFTER, VIEW_BEFORE
 
 EVERY = timedelta(hours=1)  #: an address of a person is noted so often
 #: Whoever used an address on a day may look at their mail on the day before and after without coming to Tracker.
@@ -138,10 +140,25 @@ _SEEN = text(
 ).bindparams(bindparam("at", type_=DateTime(timezone=True)))
 
 
+# Its picture was fetched a moment before: the judge is to look at it again at once.
+_AGAIN = text(
+    """
+    WITH again AS (
+      UPDATE tracked_emails t SET rules = 0 FROM users u
+      WHERE u.id = :user_id AND t.team_id = u.team_id AND t.conversation_id = :conversation_id AND t.rules > 0
+      AND EXISTS (SELECT FROM hits h WHERE h.tracked_email_id = t.id AND h.kind = 'open'
+        AND h.verdict <> 'own' AND h.at BETWEEN :since AND :until)
+      RETURNING t.id)
+    SELECT pg_notify(:channel, '') FROM again
+    """
+).bindparams(bindparam("since", type_=DateTime(timezone=True)), bindparam("until", type_=DateTime(timezone=True)))
+
+
 def seen(session: Session, user_id: int, conversation_id: int, at: datetime) -> None:
     """This person has the thread open, as the side panel in Gmail reports. Another team's is passed over."""
     row = {"user_id": user_id, "conversation_id": conversation_id, "at": at, "every": VIEW_EVERY}
     session.execute(_SEEN, row)
+    session.execute(_AGAIN, {**row, "since": at - VIEW_BEFORE, "until": at + VIEW_AFTER, "channel": CHANNEL})
 
 
 def known(session: Session, tracked: Sequence[TrackedEmail]) -> dict[int, Known]:

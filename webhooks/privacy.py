@@ -37,6 +37,7 @@ UNJUDGED = timedelta(days=7)
 ERASED = "privacy.erased"  #: the event
 ASKED = "asked on the page that the mail links to"
 TOKEN_LIMIT = 200  # characters
+TAKEN_BACK_WITHIN = timedelta(hours=1)
 
 _RAW: dict[str, Any] = {"address": None, "agent": None, "headers": {}, "user_key": None, "forgotten": True}
 
@@ -79,27 +80,44 @@ def mail_of(session: Session, token: str) -> TrackedEmail | None:
     return session.scalar(select(TrackedEmail).where(TrackedEmail.token == token))
 
 
-def opt_out(session: Session, mail: TrackedEmail | None, typed: str, now: datetime) -> bool:
-    """A recipient of this mail doesn't want to be tracked; whether that was noted (which is not to be told).
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What one asking noted: with it, and for a while, whoever asked takes that back; nobody else does."""
 
-    Of a mail to several it is the one who is typed. Asking twice changes nothing.
+    id: int = 0  #: of the row; 0: nothing new was noted
+    at: datetime | None = None
+
+
+def opt_out(session: Session, mail: TrackedEmail | None, typed: str, now: datetime) -> Asked:
+    """A recipient of this mail doesn't want to be tracked; what was noted (which is not to be told).
+
+    Of a mail to several it is the one who is typed. Asking twice changes nothing, except that whoever asked first
+    (the sender, say, to take it back later) can't take it back any more.
     """
     address = _asker(mail, typed)
     if mail is None or address is None:
-        return False
-    if not _asked_already(session, mail.team_id, address):
-        tracking_settings.never_track(session, mail.team_id, address, now, ASKED, source=Source.SELF)
+        return Asked()
+    noted = tracking_settings.never_track_any(session, mail.team_id, [address], now, ASKED, source=Source.SELF)
     silence(session, mail.team_id, [address])
-    return True
+    row = session.scalar(_asked(mail.team_id, address).with_for_update())
+    if row is None:  # taken back this moment
+        return Asked()
+    if noted:
+        return Asked(row.id, row.at)
+    if row.at > now - TAKEN_BACK_WITHIN:
+        row.at = max(now, row.at + timedelta(microseconds=1))
+    return Asked()
 
 
-def opt_in(session: Session, mail: TrackedEmail | None, typed: str) -> bool:
-    """They changed their mind; whether there was anything to take back. Mail sent before stays untracked."""
-    address = _asker(mail, typed)
-    if mail is None or address is None or not _asked_already(session, mail.team_id, address):
+def opt_in(session: Session, mail: TrackedEmail | None, asked: Asked, now: datetime) -> bool:
+    """Who asked changed their mind at once; whether anything was taken back. Mail sent before stays untracked."""
+    if mail is None or asked.at is None or asked.at <= now - TAKEN_BACK_WITHIN:
         return False
-    tracking_settings.withdraw(session, mail.team_id, address)
-    return True
+    query = select(NeverTracked).where(NeverTracked.id == asked.id, NeverTracked.source == Source.SELF.value)
+    row = session.scalar(query.with_for_update())
+    if row is None or row.at != asked.at or row.team_id != mail.team_id or row.value not in mail.recipients:
+        return False
+    return tracking_settings.withdraw(session, row.team_id, row.value)
 
 
 def _asker(mail: TrackedEmail | None, typed: str) -> str | None:
@@ -112,20 +130,19 @@ def _asker(mail: TrackedEmail | None, typed: str) -> str | None:
     return named[0] if len(named) == 1 and named[0] in mail.recipients else None
 
 
-def _asked_already(session: Session, team_id: int, address: str) -> bool:
-    query = select(NeverTracked.id).where(
+def _asked(team_id: int, address: str) -> Select[NeverTracked]:
+    return select(NeverTracked).where(
         NeverTracked.team_id == team_id,
         NeverTracked.user_id.is_(None),
         NeverTracked.value == address,
         NeverTracked.source == Source.SELF.value,
     )
-    return session.scalar(query) is not None
 
 
 def silence(session: Session, team_id: int, addresses: Collection[str]) -> None:
     """Keep no more hits on mail that went to one of these alone; its links go on leading where they led."""
-    quiet = update(TrackedEmail).where(sent_to(team_id, addresses), _alone()).values(opens=False, clicks=False)
-    session.execute(quiet)
+    loud = sent_to(team_id, addresses) & _alone() & (TrackedEmail.opens | TrackedEmail.clicks)
+    session.execute(update(TrackedEmail).where(loud).values(opens=False, clicks=False))
 
 
 # -- what is kept of somebody
@@ -187,7 +204,8 @@ class Erased:
 
 _NOTHING: dict[str, Any] = {
     "confidence": Confidence.NONE.value, "why": "", "via": "", "views": 0, "clicked": 0, "hits": 0,
-    "first_view_at": None, "last_view_at": None, "told_at": None, "told": "",
+    "first_view_at": None, "last_view_at": None, "told_at": None, "told": "", "told_clicks": 0,
+    "told_clicked_at": None, "tell_at": None,
 }  # fmt: skip
 
 
@@ -196,21 +214,24 @@ def erase(
 ) -> Erased:
     """Erase what was heard of the person with these (normalized) addresses, whoever of the team wrote to them.
 
+    The log can't be changed: what it has of mails to them alone (by the mail's key, and the host of a link) is not
+    told, shown or handed out any more.
+
     With `never`, mail to them is not tracked from now on, nor are hits kept on mail that they have. Who asks is a
     member, an admin or the operator; the event names nobody but them.
     """
+    if never:  # first, as it locks mail of the outbox, whose drafts are made anew; and then what was sent
+        tracking_settings.never_track_any(session, viewer.team_id, addresses, now, why, viewer=viewer)
+        silence(session, viewer.team_id, addresses)
     query = select(TrackedEmail.id, _alone()).where(sent_to(viewer.team_id, addresses))
     found = session.execute(query.order_by(TrackedEmail.id).with_for_update(key_share=True)).all()
     alone, shared = ([id_ for id_, own in found if own == one] for one in (True, False))
     session.execute(delete(Hit).where(among(Hit.tracked_email_id, alone)))
-    session.execute(update(TrackedEmail).where(among(TrackedEmail.id, alone)).values(_NOTHING))
+    nothing = update(TrackedEmail).where(among(TrackedEmail.id, alone)).values(_NOTHING | {"erased_at": now})
+    session.execute(nothing)
     session.execute(delete(Notification).where(among(Notification.tracked_email_id, alone)))
     _make_forgotten(session, among(Hit.tracked_email_id, shared) & ~Hit.forgotten)
     session.expire_all()
-    if never:
-        silence(session, viewer.team_id, addresses)
-        for address in sorted(addresses):
-            tracking_settings.never_track(session, viewer.team_id, address, now, why, viewer=viewer)
     data = {"mails": len(alone), "shared": len(shared), "never": never}
     events.record(session, viewer.team_id, ERASED, actor=viewer.actor, user_id=viewer.user_id, data=data)
     return Erased(len(alone), len(shared))

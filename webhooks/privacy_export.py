@@ -7,16 +7,19 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from tracker.db import among
+from tracker.events import Event
 from tracker.messages import Message
 from tracker.people import User, Viewer
 from webhooks import privacy
 from webhooks.bells.notices import Notification
 from webhooks.hits import Hit
 from webhooks.tracks import TrackedEmail, TrackedLink
+from webhooks.verdicts.facts import Verdict
+from webhooks.verdicts.news import CLICKED, READ
 
 ONE_OF = "sent to {count} people: who of them it was is not known, so addresses and programs are not handed out"
 
@@ -38,7 +41,7 @@ def export(session: Session, viewer: Viewer, addresses: Collection[str], now: da
     found = session.execute(query).all()
     hidden = session.scalar(select(func.count()).select_from(TrackedEmail).where(there, ~seen)) or 0
     ids = [mail.id for mail, _, _ in found]
-    links, hits = _links(session, ids), _hits(session, ids)
+    links, hits, events = _links(session, ids), _hits(session, ids), _events(session, viewer.team_id, ids)
     return {
         "made_at": _at(now),
         "addresses": sorted(addresses),
@@ -46,7 +49,10 @@ def export(session: Session, viewer: Viewer, addresses: Collection[str], now: da
             {"value": one.value, "since": _at(one.at), "said_by": one.source, "why": one.why}
             for one in session.scalars(privacy.never_rows(viewer.team_id, addresses))
         ],
-        "mails": [_mail(mail, subject, sender, links[mail.id], hits[mail.id]) for mail, subject, sender in found],
+        "mails": [
+            _mail(mail, subject, sender, links[mail.id], hits[mail.id], events[mail.key])
+            for mail, subject, sender in found
+        ],
         "notifications": _notifications(session, ids),
         "mails_of_teammates_left_out": hidden,
     }
@@ -68,6 +74,23 @@ def _hits(session: Session, ids: Sequence[int]) -> dict[int, list[Hit]]:
     return found
 
 
+def _events(session: Session, team_id: int, ids: Sequence[int]) -> dict[str, list[dict[str, Any]]]:
+    """What the log has of these mails, by their keys."""
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    query = (
+        select(Event.kind, Event.at, Event.data)
+        .join(TrackedEmail, (TrackedEmail.key == Event.data["tracked"].astext) & among(TrackedEmail.id, ids))
+        # The first is for the index of what happened to mail.
+        .where(Event.team_id == team_id, Event.kind.like("email.%"), Event.kind.in_((READ, CLICKED)))
+        .where(or_(TrackedEmail.erased_at.is_(None), Event.at > TrackedEmail.erased_at))
+        .order_by(Event.id)
+    )
+    for kind, at, data in session.execute(query):
+        told = {name: value for name, value in data.items() if name != "tracked"}
+        found[data["tracked"]].append({"kind": kind, "at": _at(at), **told})
+    return found
+
+
 def _notifications(session: Session, ids: Sequence[int]) -> list[dict[str, Any]]:
     """Whom of the team was told of it, and when."""
     query = (
@@ -83,8 +106,9 @@ def _notifications(session: Session, ids: Sequence[int]) -> list[dict[str, Any]]
 
 
 def _mail(
-    mail: TrackedEmail, subject: str | None, sender: str | None, links: dict[int, str], hits: Sequence[Hit]
-) -> dict[str, Any]:
+    mail: TrackedEmail, subject: str | None, sender: str | None, links: dict[int, str], hits: Sequence[Hit],
+    events: Sequence[dict[str, Any]],
+) -> dict[str, Any]:  # fmt: skip
     count = len(mail.recipients)
     return {
         "key": mail.key,
@@ -99,16 +123,20 @@ def _mail(
         },
         "links": list(links.values()),
         **({"note": ONE_OF.format(count=count)} if count > 1 else {}),
+        "log": list(events),
         "hits": [_hit(hit, links, raw=count == 1) for hit in hits],
     }  # fmt: skip
 
 
 def _hit(hit: Hit, links: dict[int, str], *, raw: bool) -> dict[str, Any]:
+    """A hit of our own side is not theirs: of it only the time; nor is one that nobody has judged yet, surely."""
+    if hit.verdict == Verdict.OWN:
+        return {"at": _at(hit.at), "verdict": hit.verdict, "why": "our own side"}
     told = {
         "at": _at(hit.at), "kind": hit.kind, "link": links.get(hit.link_id or 0), "repeats": hit.repeats,
         "verdict": hit.verdict, "why": hit.why,
     }  # fmt: skip
-    if not raw:
+    if not raw or hit.verdict is None:
         return told
     return {**told, "address": hit.address and str(hit.address), "program": hit.agent, "headers": hit.headers}
 

@@ -22,11 +22,13 @@ from tracker.db import among
 from tracker.filing import FILED, Filing
 from tracker.people import User
 from webhooks import own_side
+from webhooks.bells import notices
+from webhooks.bells.kinds import Kind
 from webhooks.hits import Hit
 from webhooks.own_side import OwnView
 from webhooks.tracks import TrackedEmail, TrackedLink
 from webhooks.verdicts import RULES, Known, Network, RawHit, Reading, Sent, Verdict, judge
-from webhooks.verdicts.news import CLICKED, News, Told, news
+from webhooks.verdicts.news import CLICKED, News, Told, held_until, news
 
 MOST = 1000  #: hits of a mail that are judged; more can only come from somebody who plays with a token
 BEYOND = "one of more than a thousand requests for one mail: counted, not judged"
@@ -41,16 +43,22 @@ def judge_some(session: Session, now: datetime, limit: int = 100, scanners: Sequ
     unjudged = select(Hit.tracked_email_id).where(Hit.rules == 0).distinct().limit(limit * 4)
     # Sent meanwhile: what came before it went out is told from what came after.
     unsent = _to_judge_again(TrackedEmail.rules == 0).where(TrackedEmail.sent_at.is_not(None)).limit(limit)
-    ids = {*session.scalars(unjudged), *session.scalars(unsent)}
+    held = select(TrackedEmail.id).where(TrackedEmail.tell_at <= now).limit(limit)
+    ids = {*session.scalars(unjudged), *session.scalars(unsent), *session.scalars(held)}
     query = select(TrackedEmail).where(among(TrackedEmail.id, ids))
-    return _judge(session, _locked(session, query, limit), scanners, tell=True)
+    return _judge(session, _locked(session, query, limit), scanners, now, tell=True)
+
+
+def next_tell_at(session: Session, now: datetime) -> datetime | None:
+    """When the next click that is held may be told."""
+    return session.scalar(select(func.min(TrackedEmail.tell_at)).where(TrackedEmail.tell_at > now))
 
 
 def rejudge_some(session: Session, now: datetime, limit: int = 100, scanners: Sequence[Network] = ()) -> int:
     """Judge anew what older rules judged; nothing rings for it. Come again while it is not 0."""
     old = _to_judge_again((TrackedEmail.rules > 0) & (TrackedEmail.rules < RULES)).limit(limit)
     query = select(TrackedEmail).where(TrackedEmail.id.in_(old))
-    return _judge(session, _locked(session, query, limit), scanners, tell=False)
+    return _judge(session, _locked(session, query, limit), scanners, now, tell=False)
 
 
 def again(session: Session, tracked_ids: Iterable[int]) -> None:
@@ -93,7 +101,9 @@ class Loaded:
     was: tuple[str | None, str | None, int]  #: verdict, why, rules
 
 
-def _judge(session: Session, mails: Sequence[TrackedEmail], scanners: Sequence[Network], *, tell: bool) -> int:
+def _judge(
+    session: Session, mails: Sequence[TrackedEmail], scanners: Sequence[Network], now: datetime, *, tell: bool
+) -> int:
     if not mails:
         return 0
     hits, beyond = _load(session, mails)
@@ -107,10 +117,12 @@ def _judge(session: Session, mails: Sequence[TrackedEmail], scanners: Sequence[N
             about = replace(about, scanner_networks=(*about.scanner_networks, *scanners))
         reading = judge(sent[mail.id], (one.raw for one in hits[mail.id]), about)
         verdicts += _different(hits[mail.id], reading)
+        _take_back(session, mail, reading, now)
         if _keep(mail, reading, sum(1 + one.raw.repeats for one in hits[mail.id]) + beyond.get(mail.id, 0)):
             changed.append(mail)
+        fresh = _news(mail, reading, now)
         if tell:
-            told += [(mail, one) for one in _news(mail, reading)]
+            told += [(mail, one) for one in fresh]
     _write(session, verdicts)
     session.flush()
     _tell(session, told)
@@ -156,6 +168,12 @@ def _loaded(row: Any) -> Loaded:
     )
 
 
+_LOCK_BEYOND = text(
+    """
+    SELECT id FROM hits WHERE tracked_email_id = :id AND (at, key) >= (:at, CAST(:key AS uuid))
+    AND (rules <> :rules OR why IS DISTINCT FROM :why) ORDER BY key FOR NO KEY UPDATE
+    """
+)
 _PASS_OVER = text(
     """
     UPDATE hits SET verdict = 'bot', why = :why, rules = :rules
@@ -168,6 +186,7 @@ _PASS_OVER = text(
 def _pass_over(session: Session, tracked_id: int, first: RawHit) -> int:
     """Leave unjudged what comes beyond the bound."""
     values = {"id": tracked_id, "at": first.at, "key": first.key, "why": BEYOND, "rules": RULES}
+    session.execute(_LOCK_BEYOND, values)
     session.execute(_PASS_OVER, values)
     query = select(func.count()).where(Hit.tracked_email_id == tracked_id, Hit.why == BEYOND)
     return session.scalar(query) or 0
@@ -208,6 +227,8 @@ def _different(hits: Sequence[Loaded], reading: Reading) -> list[tuple[int, str,
     return made
 
 
+# The door counts repeats on these rows meanwhile, in the order of keys: so do we.
+_LOCK = text("SELECT id FROM hits WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY key FOR NO KEY UPDATE")
 _WRITE = text(
     """
     UPDATE hits SET verdict = v.verdict, why = v.why, rules = :rules
@@ -220,6 +241,7 @@ _WRITE = text(
 def _write(session: Session, verdicts: Sequence[tuple[int, str, str]]) -> None:
     if verdicts:
         ids, said, whys = (list(column) for column in zip(*verdicts, strict=True))
+        session.execute(_LOCK, {"ids": ids})
         session.execute(_WRITE, {"ids": ids, "verdicts": said, "whys": whys, "rules": RULES})
 
 
@@ -241,11 +263,21 @@ def _keep(mail: TrackedEmail, reading: Reading, hits: int) -> bool:
 # -- telling
 
 
-def _news(mail: TrackedEmail, reading: Reading) -> list[News]:
-    before = Told(mail.told, mail.told_at, mail.told_clicks)
-    made, after = news(reading, before)
+def _news(mail: TrackedEmail, reading: Reading, now: datetime) -> list[News]:
+    before = Told(mail.told, mail.told_at, mail.told_clicks, mail.told_clicked_at)
+    made, after = news(reading, before, now)
     mail.told, mail.told_at, mail.told_clicks = after.confidence, after.at, after.sittings
+    mail.told_clicked_at, mail.tell_at = after.clicked_at, held_until(reading, after, now)
     return made
+
+
+def _take_back(session: Session, mail: TrackedEmail, reading: Reading, now: datetime) -> None:
+    """What rang for a reader who was none is shown no more; before `_keep`."""
+    if len(reading.views) < mail.views:
+        notices.take_back(session, mail.id, (Kind.READ, Kind.READ_AGAIN), reading.last_view_at, now)
+    if reading.clicked < mail.clicked:
+        last = reading.sittings[-1].last if reading.sittings else None
+        notices.take_back(session, mail.id, (Kind.CLICKED,), last, now)
 
 
 def _tell(session: Session, told: Sequence[tuple[TrackedEmail, News]]) -> None:

@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 
 from tracker import conversations
 from tracker.db import among
+from tracker.people import OwnAddress
 from webhooks import tracking_html, tracking_mime, tracking_settings
 from webhooks.tracking_html import Kept, Spot
 from webhooks.tracking_mime import Part
@@ -28,6 +29,7 @@ from webhooks.tracking_settings import Lists, MailboxTracking
 from webhooks.tracking_settings import Source as Source
 from webhooks.tracking_settings import may_track as may_track
 from webhooks.tracking_settings import never_track as never_track
+from webhooks.tracking_settings import never_track_any as never_track_any
 from webhooks.tracking_settings import withdraw as withdraw
 from webhooks.tracks import TrackedEmail, TrackedLink
 
@@ -77,6 +79,7 @@ class Rules:
     settings: MailboxTracking
     lists: Lists
     public_url: str  #: empty if nobody outside reaches it
+    own: frozenset[str] = frozenset()  #: the team's own addresses among the recipients
 
     def standing(
         self, recipients: Collection[str], *, opens: bool | None, clicks: bool | None, is_html: bool = True
@@ -95,6 +98,8 @@ class Rules:
             return listed
         if not wanted:
             return "you left it off for this mail" if chosen else "mail of this mailbox is not"
+        if recipients and self.own.issuperset(recipients):
+            return "it stays within the team"
         if not is_html:
             return "it is plain text"
         return "" if self.public_url else UNREACHABLE
@@ -110,7 +115,11 @@ def rules(
 ) -> Rules:
     """The rules for mails to any of these recipients."""
     settings = tracking_settings.of_mailbox_id(session, team_id, mailbox_id)
-    return Rules(settings, tracking_settings.lists(session, team_id, recipients, user_id), public_url)
+    lists = tracking_settings.lists(session, team_id, recipients, user_id)
+    ours = select(OwnAddress.normalized).where(
+        OwnAddress.team_id == team_id, among(OwnAddress.normalized, recipients)
+    )
+    return Rules(settings, lists, public_url, frozenset(session.scalars(ours)))
 
 
 def is_reachable(public_url: str) -> bool:
@@ -259,12 +268,13 @@ def shown(session: Session, markup: str, public_url: str) -> Shown:
 # -- what became of it
 
 
-def addressed(session: Session, scheduled_email_id: int, recipients: Sequence[str], *, may: bool) -> None:
-    """It goes to others now, by a change in Gmail. Unless it `may` be tracked, nothing heard of it counts."""
-    columns: dict[str, Any] = {"recipients": list(recipients)} | ({} if may else {"opens": False, "clicks": False})
-    session.execute(
-        update(TrackedEmail).where(TrackedEmail.scheduled_email_id == scheduled_email_id).values(**columns)
-    )
+def addressed(
+    session: Session, scheduled_email_id: int, recipients: Sequence[str], *, opens: bool, clicks: bool
+) -> None:
+    """It goes to these now, as it stands in Gmail. What may not be tracked of it is not listened to any more."""
+    quiet = {name: False for name, may in (("opens", opens), ("clicks", clicks)) if not may}
+    row = update(TrackedEmail).where(TrackedEmail.scheduled_email_id == scheduled_email_id)
+    session.execute(row.values(recipients=list(recipients), **quiet))
 
 
 def sent(session: Session, scheduled_email_id: int, at: datetime) -> None:

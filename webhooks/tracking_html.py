@@ -29,8 +29,19 @@ _PIXEL = re.compile(
 )
 _FOOT = re.compile(
     rf'<div[^<>]{{0,300}}><a [^<>]{{0,300}}?href="({_ORIGIN}){PRIVACY_PATH}({TOKEN})"[^<>]{{0,300}}>'
-    r"[^<>]{0,1000}</a></div>"
+    r"[^<>]{0,2000}</a></div>"
 )
+#: A gateway of the recipient's wraps our addresses into its own, as they are or quoted (Safe Links, Proofpoint …).
+_SLASH = r"(?:/|%(?:25){0,2}2f)"
+_ENDS = r"(?=__;|[^A-Za-z0-9_-]|\Z)"  # "__;" is Proofpoint's
+_CARRIED = re.compile(rf"{_SLASH}l{_SLASH}({TOKEN}){_ENDS}", re.IGNORECASE)
+_WAY_OUT = re.compile(
+    rf"<a\b[^<>]{{0,3000}}?{_SLASH}privacy{_SLASH}({TOKEN}){_ENDS}[^<>]{{0,3000}}>(?:(?!</?a\b).){{0,2000}}</a\s*>",
+    re.IGNORECASE | re.DOTALL,
+)
+#: Also in HTML, where what ends an address in a text may be written as a reference.
+_ADDRESS = re.compile(r"""https?://(?:[^\s<>"'&]|&(?!(?:gt|lt|quot|nbsp|#39|#34);)){1,6000}""", re.IGNORECASE)
+_SENTENCE = re.compile(r"[.,:!?)\]]*\Z")
 _TAG = re.compile(r'<(/?)([a-zA-Z][a-zA-Z0-9]*)((?:[^<>"]++|"[^"]*+")*+)>')
 _HREF = re.compile(r'\shref="([^"]*)"', re.IGNORECASE)
 _REL = re.compile(r'\srel="([^"]*)"', re.IGNORECASE)
@@ -210,7 +221,8 @@ def pixel_tag(public_url: str, token: str) -> str:
 
 def foot_of(public_url: str, token: str, words: str) -> str:
     """The line by which a recipient can say that they don't want to be tracked; nothing without words."""
-    told = escapes.escape(words, quote=False)
+    # In ASCII, whatever the mail's charset is.
+    told = escapes.escape(words, quote=False).encode("ascii", "xmlcharrefreplace").decode("ascii")
     address = f"{public_url}{PRIVACY_PATH}{token}"
     return f'<div style="{_FOOT_STYLE}"><a href="{address}">{told}</a></div>' if words else ""
 
@@ -236,7 +248,7 @@ def _spliced(markup: str, cuts: Iterable[tuple[int, int, str]]) -> str:
 
 def tokens(markup: str) -> set[str]:
     """What may be tokens of ours in HTML or text, whichever address we had then."""
-    found = {one[2] for one in _WRAPPED.finditer(markup)}
+    found = {one[1] for pattern in (_CARRIED, _WAY_OUT) for one in pattern.finditer(markup)}
     return found | {one[2] for pattern in (_PIXEL, _FOOT) for one in pattern.finditer(markup)}
 
 
@@ -252,12 +264,23 @@ def strip(markup: str, urls: Mapping[str, str], pixels: Iterable[str] = (), publ
         ours = found[2] in known or found[1].lower() == public_url.lower()
         return "" if ours else found[0]
 
-    return unwrapped(_FOOT.sub(gone, _PIXEL.sub(gone, markup)), urls, _attribute)
+    markup = _FOOT.sub(gone, _PIXEL.sub(gone, markup))
+    markup = _WAY_OUT.sub(lambda found: "" if found[1] in known else found[0], markup)
+    return unwrapped(markup, urls, _attribute)
 
 
 def unwrapped(text: str, urls: Mapping[str, str], written: Callable[[str], str] = str) -> str:
-    """A text or an address with our links leading where they led."""
-    return _WRAPPED.sub(lambda found: written(urls[found[2]]) if found[2] in urls else found[0], text)
+    """A text or an address with our links leading where they led, also those that a gateway wrapped."""
+    return _ADDRESS.sub(lambda found: _led_back(found[0], urls, written), text) if urls else text
+
+
+def _led_back(address: str, urls: Mapping[str, str], written: Callable[[str], str]) -> str:
+    plain = _WRAPPED.match(address)
+    if plain is not None and plain[2] in urls:
+        return written(urls[plain[2]]) + address[plain.end() :]
+    token = next((one for one in _CARRIED.findall(address) if one in urls), None)
+    ending = _SENTENCE.search(address)
+    return address if token is None else written(urls[token]) + (ending[0] if ending else "")
 
 
 def _attribute(url: str) -> str:

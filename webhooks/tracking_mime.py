@@ -94,7 +94,7 @@ def replaced(raw: bytes, part: Part, html: str) -> bytes:
     """The message with other HTML in that part."""
     body = html.encode(part.charset)
     encoding = part.encoding
-    if encoding not in ("base64", "quoted-printable") and not _fits(body):
+    if encoding not in ("base64", "quoted-printable") and not (_fits(body) and _may_stand(body, encoding)):
         encoding = "quoted-printable"
     headers = raw[part.begins : part.start]
     if encoding != part.encoding:
@@ -102,6 +102,11 @@ def replaced(raw: bytes, part: Part, html: str) -> bytes:
         ending = b"\r\n" if b"\r\n" in headers else b"\n"
         headers = b"Content-Transfer-Encoding: " + encoding.encode() + ending + headers
     return raw[: part.begins] + headers + _encoded(body, encoding) + raw[part.end :]
+
+
+def _may_stand(body: bytes, encoding: str) -> bool:
+    """Whether these bytes may be written as they are (RFC 2045 §2.7)."""
+    return encoding != "7bit" or body.isascii()
 
 
 def _fits(body: bytes) -> bool:

@@ -6,15 +6,28 @@ them is.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
-from sqlalchemy import Boolean, CheckConstraint, ForeignKey, Index, delete, or_, select, text
-from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Mapped, Session, aliased, mapped_column
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    Text,
+    delete,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, aliased, mapped_column
 
 from tracker import events
 from tracker.addresses import domain_of, normalize
@@ -73,12 +86,16 @@ class NeverTracked(OfTeam, Identified, Base):
 
     __tablename__ = "tracking_never"
     __table_args__ = (
-        Index("uq_tracking_never_team", "team_id", "value", unique=True, postgresql_where=text("user_id IS NULL")),
+        # What one of us said stands beside what they asked themselves: taking back the one leaves the other.
+        Index(
+            "uq_tracking_never_team", "team_id", "value", "source", unique=True,
+            postgresql_where=text("user_id IS NULL"),
+        ),
         Index(
             "uq_tracking_never_user", "user_id", "value", unique=True, postgresql_where=text("user_id IS NOT NULL")
         ),
         CheckConstraint("source in ('person', 'self')", name="source"),
-    )
+    )  # fmt: skip
 
     user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     value: Mapped[str]  #: a normalized address, or a domain, which stands for those below it too
@@ -92,8 +109,9 @@ class NeverTracked(OfTeam, Identified, Base):
         return "@" not in self.value
 
 
-#: Told in the transaction that adds to the list (session, team, addresses and domains): waiting mail follows.
-on_never: list[Callable[[Session, int, Sequence[str]], None]] = []
+#: Told in the transaction that adds to the list (session, team, addresses and domains, now): waiting mail follows.
+#: It locks mail of the outbox, and tracked mail after it.
+on_never: list[Callable[[Session, int, Sequence[str], datetime], None]] = []
 
 
 # -- who is never tracked
@@ -105,21 +123,28 @@ def never_track(
 ) -> None:  # fmt: skip
     """Never track mail to an address (in its normal form) or a domain again; what is kept of it is not touched.
 
-    `source` is SELF if they asked it themselves: that stands until they say otherwise. Saying it twice is
-    harmless. With `user_id` it is that rep's own list.
+    `source` is SELF if they asked it themselves: that stands until they say otherwise. Saying it twice changes
+    nothing. With `user_id` it is that rep's own list.
     """
-    made = insert(NeverTracked).values(
-        team_id=team_id, user_id=user_id, value=normalized, why=why, source=source.value, at=now
-    )
-    of, where = ("team_id", "user_id IS NULL") if user_id is None else ("user_id", "user_id IS NOT NULL")
-    there: dict[str, Any] = {"index_elements": [of, "value"], "index_where": text(where)}
-    asked = {"source": Source.SELF.value, "why": why, "at": now}
-    by_self = source == Source.SELF and user_id is None
-    settled = made.on_conflict_do_update(**there, set_=asked) if by_self else made.on_conflict_do_nothing(**there)
-    session.execute(settled)
-    _record(session, team_id, "tracking.never", normalized, viewer, source=source.value)
+    never_track_any(session, team_id, [normalized], now, why, source=source, user_id=user_id, viewer=viewer)
+
+
+def never_track_any(
+    session: Session, team_id: int, values: Iterable[str], now: datetime, why: str = "", *,
+    source: Source = Source.PERSON, user_id: int | None = None, viewer: Viewer | None = None,
+) -> Sequence[str]:  # fmt: skip
+    """The same for several addresses and domains at once; returns those that nobody had said so of before."""
+    values = sorted(set(values))
+    if not values:
+        return []
+    row = {"team_id": team_id, "user_id": user_id, "why": why, "source": source.value, "at": now}
+    made = insert(NeverTracked).values([row | {"value": value} for value in values])
+    new = session.scalars(made.on_conflict_do_nothing().returning(NeverTracked.value)).all()
+    for value in sorted(new):
+        _record(session, team_id, "tracking.never", value, viewer, source=source.value)
     for follow in on_never:
-        follow(session, team_id, [normalized])
+        follow(session, team_id, values, now)
+    return new
 
 
 def track_again(
@@ -138,16 +163,18 @@ def track_again(
         _record(session, team_id, "tracking.again", value, viewer)
 
 
-def withdraw(session: Session, team_id: int, normalized: str) -> None:
-    """They themselves say that they may be tracked again."""
+def withdraw(session: Session, team_id: int, normalized: str) -> bool:
+    """They themselves say that they may be tracked again; whether they had asked otherwise."""
     gone = delete(NeverTracked).where(
         NeverTracked.team_id == team_id,
         NeverTracked.user_id.is_(None),
         NeverTracked.value == normalized,
         NeverTracked.source == Source.SELF.value,
     )
-    session.execute(gone)
+    if session.scalar(gone.returning(NeverTracked.id)) is None:
+        return False
     _record(session, team_id, "tracking.again", normalized, None, source=Source.SELF.value)
+    return True
 
 
 def _record(session: Session, team_id: int, kind: str, value: str, viewer: Viewer | None, **data: str) -> None:
@@ -203,7 +230,7 @@ def lists(session: Session, team_id: int, recipients: Collection[str], user_id: 
         select(NeverTracked)
         .where(NeverTracked.team_id == team_id, or_(NeverTracked.user_id.is_(None), own))
         .where(among(NeverTracked.value, values))
-        .order_by(NeverTracked.user_id.nulls_first())
+        .order_by(NeverTracked.user_id.nulls_first(), NeverTracked.source.desc())  # their own words first
     )
     rows: dict[str, NeverTracked] = {}
     for row in session.scalars(query):
@@ -228,6 +255,19 @@ def _contacts(
         siblings.setdefault(address, []).append(sibling)
         names[address] = name
     return siblings, names
+
+
+def among_values(
+    session: Session, recipients: InstrumentedAttribute[list[str]], team_id: int, values: Collection[str]
+) -> ColumnElement[bool]:
+    """SQL: whether one of these addresses or domains is a recipient's, or another address of their contact's."""
+    addresses = {one for one in values if "@" in one}
+    siblings = _contacts(session, team_id, addresses)[0].values()
+    people = sorted(addresses.union(*siblings))
+    to_people = recipients.bool_op("&&")(literal(people, ARRAY(Text())))
+    domains = "|".join(re.escape(one) for one in sorted({*values} - addresses))
+    below = func.array_to_string(recipients, " ").regexp_match(f"[@.](?:{domains})(?: |$)")
+    return to_people | below if domains else to_people
 
 
 def _domains(address: str) -> list[str]:
@@ -261,17 +301,23 @@ def value_of(typed: str) -> str:
     return normalized if "@" in typed else domain
 
 
-def set_never(session: Session, viewer: Viewer, typed: str, now: datetime, *, user_id: int | None = None) -> None:
-    """Make a list what was typed, a line each; what people asked themselves stays. Raises `TrackingError`."""
+def set_never(
+    session: Session, viewer: Viewer, typed: str, now: datetime, *, shown: Collection[str],
+    user_id: int | None = None,
+) -> None:  # fmt: skip
+    """Change a list that was `shown` into what was typed, a line each. Raises `TrackingError`.
+
+    What was added to it meanwhile stays, and so does what people asked themselves.
+    """
     if viewer.role == Role.GUEST:
         raise PermissionError("Guests don’t change whom the team tracks")
     wanted = {value_of(line) for line in _lines(typed)}
     there = never_of(session, viewer.team_id, user_id)
-    gone = [one.value for one in there if one.source == Source.PERSON and one.value not in wanted]
+    gone = [one.value for one in there if one.source == Source.PERSON and one.value in {*shown} - wanted]
     if gone:
         track_again(session, viewer.team_id, gone, user_id=user_id, viewer=viewer)
-    for value in sorted(wanted - {one.value for one in there}):
-        never_track(session, viewer.team_id, value, now, user_id=user_id, viewer=viewer)
+    new = wanted - {one.value for one in there}
+    never_track_any(session, viewer.team_id, new, now, user_id=user_id, viewer=viewer)
 
 
 # -- mailboxes and reps

@@ -50,6 +50,7 @@ class TrackedEmail(OfTeam, Keyed, Base):
         Index("ix_tracked_emails_recipients", "recipients", postgresql_using="gin"),  # what is kept of a person
         # Judged before it was known that they went out, or by older rules: to be judged again.
         Index("ix_tracked_emails_rules", "rules", "id", postgresql_where=text("hits > 0")),
+        Index("ix_tracked_emails_tell_at", "tell_at", postgresql_where=text("tell_at IS NOT NULL")),
         CheckConstraint(f"confidence in ({', '.join(repr(one.value) for one in Confidence)})", name="confidence"),
     )
 
@@ -80,8 +81,16 @@ class TrackedEmail(OfTeam, Keyed, Base):
     answered_by: Mapped[str] = mapped_column(server_default="")  #: "recipient", or "colleague" of their domain
     rules: Mapped[int] = mapped_column(SmallInteger, server_default="0")  #: their version; 0: judge again
     told_at: Mapped[datetime | None]  #: of what was last told as an event: when that happened
-    told: Mapped[str] = mapped_column(server_default="")  #: the highest confidence that was told
-    told_clicks: Mapped[int] = mapped_column(Integer, server_default="0")  #: sittings with clicks that were told
+    told: Mapped[str] = mapped_column(server_default="")  #: the highest confidence that was told and stands
+    told_clicks: Mapped[int] = mapped_column(Integer, server_default="0")  #: sittings that were told and stand
+    told_clicked_at: Mapped[datetime | None]  #: as `told_at`, of clicks alone
+    tell_at: Mapped[datetime | None]  #: a click is held until then: it may be the first of a scanner's
+    #: Nothing that happened until then is told or shown any more, though the log has it (append-only, by key).
+    erased_at: Mapped[datetime | None]
+
+    def still_stands(self, *, clicked: bool) -> bool:
+        """Whether what was told of it (a read, or that it was `clicked`) was not taken back since."""
+        return self.told_at is None or (self.clicked if clicked else self.views) > 0
 
 
 class TrackedLink(OfTeam, Identified, Base):

@@ -15,7 +15,7 @@ from config.cli.lazy import LazyGroup
     lazy={
         "db": ("config.cli.db:db", "The database."),
         "mailbox": ("config.cli.mailbox:mailbox", "Connected Gmail accounts."),
-        "notify": ("config.cli.notify:notify", "Ring on this desktop, without a browser."),
+        "notify": ("config.cli.notify:notify", "Ring on this desktop for what somebody is told, until Ctrl-C."),
         "outbox": ("config.cli.outbox:outbox", "Mail that waits for its time."),
         "privacy": ("config.cli.privacy:privacy", "What is kept of a person's reading."),
         "sandbox": ("config.cli.sandbox:sandbox", "A local Gmail for trying and testing."),

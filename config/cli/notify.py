@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from sqlalchemy.exc import SQLAlchemyError
 
 from config.cli.base import Refused, rooms
 from config.rooms import Rooms
@@ -48,6 +49,9 @@ def notify(address: str, printing: bool, once: bool, install_: bool) -> None:
 
     It needs no browser, and the library desktop-notifier (`pip install 'tracker[notify]'`); without that, or
     without a desktop, it prints lines. It runs against the database, as all commands do.
+
+    It knows nothing of the browsers on this machine: where one of them is switched on too, both ring. Turn one of
+    them off.
     """
     with rooms() as furnished:
         with transaction(furnished.sessions) as session:
@@ -76,6 +80,7 @@ class Notifier:
     _last: int = -1
     _news: threading.Event = field(default_factory=threading.Event)
     _stopping: bool = False
+    _down: bool = False  #: and it was said so
 
     def run(self, *, once: bool = False) -> None:
         """Until a signal says stop."""
@@ -90,11 +95,23 @@ class Notifier:
             while not self._stopping:
                 self._news.wait(LOOK)
                 self._news.clear()
-                self.look()
+                self._look_or_wait()
         except KeyboardInterrupt:
             pass
         finally:
             hearing.stop()
+
+    def _look_or_wait(self) -> None:
+        """Look; is the database away, what comes meanwhile is shown once it is back."""
+        try:
+            self.look()
+        except SQLAlchemyError as error:
+            if not self._down:
+                why = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+                click.echo(f"The database can't be asked ({why}); trying again until it can.", err=True)
+            self._down = True
+        else:
+            self._down = False
 
     def stop(self) -> None:
         """Stop after what is under way."""

@@ -153,6 +153,52 @@ def test_what_was_changed_in_both_and_is_cancelled_stays_in_gmail(office: Office
     assert drafts_of(office.sandbox, ALICE) == {email.draft_id: "From Gmail"}
 
 
+def test_a_choice_of_tracking_leaves_what_was_changed_in_both(office: Office, alices: Mailbox) -> None:
+    email = both(office, alices)
+    with transaction(office.team.sessions) as session:
+        row = session.get_one(ScheduledEmail, email.id)
+        outbox.track(session, office.viewer(alices), row, opens=False, clicks=False)
+    office.prepare(alices)
+    assert drafts_of(office.sandbox, ALICE) == {email.draft_id: "From Gmail"}
+    assert (office.read(email).held_by, office.read(email).track_opens) == (outbox.BOTH, False)
+
+
+def test_what_was_changed_in_both_is_held_again_when_its_cancelling_is_undone(
+    office: Office, alices: Mailbox
+) -> None:
+    email = both(office, alices)
+    for verb in (outbox.cancel, outbox.restore):
+        with transaction(office.team.sessions) as session:
+            verb(session, office.viewer(alices), session.get_one(ScheduledEmail, email.id), now=office.clock())
+        office.prepare(alices)
+        assert drafts_of(office.sandbox, ALICE) == {email.draft_id: "From Gmail"}
+    assert (office.state(email), office.read(email).held_by) == (State.HELD, outbox.BOTH)
+    release(office, email, gmails=False)
+    office.prepare(alices)
+    assert drafts_of(office.sandbox, ALICE) == {email.draft_id: "From here"}
+
+
+def test_a_draft_that_was_missed_and_is_another_then_is_missed_no_more(office: Office, alices: Mailbox) -> None:
+    email = office.prepared(alices)
+    office.sandbox.mailbox(ALICE).drafts.update(email.draft_id or "", GMAILS, None)
+    edit(office, email, "From here")
+    not_found(office, "drafts.get")
+    office.prepare(alices)
+    assert office.read(email).missed_at is not None
+    office.clock.advance(seconds=5)
+    office.prepare(alices)
+    assert (office.read(email).held_by, office.read(email).missed_at) == (outbox.BOTH, None)
+
+
+def test_a_draft_that_is_gone_at_nine_keeps_no_other_mail_waiting(office: Office, alices: Mailbox) -> None:
+    first, second = (office.queue(alices, subject=one, text=one) for one in ("First", "Second"))
+    office.prepare(alices)
+    office.sandbox.mailbox(ALICE).drafts.delete(office.read(first).draft_id or "")
+    office.clock.now = NINE
+    office.dispatch(rounds=1)
+    assert (office.state(first), office.state(second)) == (State.SENDING, State.SENT)
+
+
 def test_our_own_change_whose_answer_was_lost_is_no_change_in_gmail(office: Office, alices: Mailbox) -> None:
     email = office.prepared(alices)
     edit(office, email, "Better")

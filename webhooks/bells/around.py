@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from tracker.boxes import Box
+from tracker.conversations import Conversation
 from tracker.db import among
 from tracker.events import Event
 from tracker.filing import FILED, Filing
@@ -54,6 +55,10 @@ class Around:
         self.writers = self._writers(received)
         self.boxes = self._boxes({one.box_id for one in happened})
         self.boxes |= {box.id: box for boxes in self.filed.values() for box in boxes}
+        self._there = {
+            Box: self._existing(Box.id, {one.box_id for one in happened} | set(self.boxes)),
+            Conversation: self._existing(Conversation.id, self._conversations(happened)),
+        }
         self._people: dict[int, User] = {}
         self._wishes: dict[int, NotificationSettings] = {}
         self.users = self._load_people(happened)
@@ -66,9 +71,21 @@ class Around:
         """What they wish."""
         return self._wishes[user_id]
 
+    def there(self, model: type[Box | Conversation], id_: int | None) -> int | None:
+        """The number, if that row is still there: events outlive what they name."""
+        return id_ if id_ in self._there[model] else None
+
     def quiet_until(self, user_id: int, now: datetime) -> datetime | None:
         """When it may ring for them again, if it may not now."""
         return wishes.quiet_until(self._wishes[user_id], wishes.zone_of(self._people[user_id]), now)
+
+    def _existing(self, column: InstrumentedAttribute[int], ids: set[int | None]) -> set[int | None]:
+        wanted = {id_ for id_ in ids if id_}
+        return set(self.session.scalars(select(column).where(among(column, wanted)))) if wanted else set()
+
+    def _conversations(self, happened: Sequence[Event]) -> set[int | None]:
+        named = {one.conversation_id for one in happened} | {mail.conversation_id for mail in self.mails.values()}
+        return named | {one.conversation_id for one in self.tracked.values()}
 
     def _tracked(self, keys: set[str]) -> dict[str, TrackedEmail]:
         if not keys:

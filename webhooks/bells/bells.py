@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from queue import SimpleQueue
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -22,7 +22,8 @@ from tracker import topics
 from tracker.db import Sessions, transaction
 from tracker.secrets import Cipher, SecretsError
 from webhooks.bells import deliveries, push, subscriptions, telling, words
-from webhooks.bells.deliveries import Claim, Settled, State
+from webhooks.bells.deliveries import Claim, Room, Settled, State
+from webhooks.bells.flights import Flights, origin_of
 from webhooks.bells.lines import Lines
 from webhooks.bells.push import Address, Push, Signer
 from webhooks.hearing import Hearing
@@ -31,13 +32,18 @@ log = logging.getLogger(__name__)
 
 PACE = 0.15  # seconds between two rounds: what came meanwhile is told with a tenth of the questions
 SETTLE_AFTER = 0.05  # seconds that what became of a push waits for others
-THREADS = 16  # pushes under way at a time; they wait for push services, most of the time
+THREADS = 24  # pushes under way at a time; they wait for push services, most of the time
 LOOK = 2.0  # seconds between two looks when nothing is heard
 LIVELY, SOON = 1.0, 0.05  # for so long after news, look so often: an event is read once no older one may come
 TEST = {
     "title": "Notifications work", "body": "This computer rings when there is something to know.",
-    "url": "/bell/settings", "tag": "tracker-test",
+    "tag": "tracker-test",
 }  # fmt: skip
+
+
+def _test(claim: Claim) -> dict[str, str]:
+    """Another test is another address: it rings though the former is still shown."""
+    return {**TEST, "url": f"/bell/settings?test={int(claim.expires_at.timestamp() * 1000)}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +114,7 @@ class Bells:
         self._contact, self._private, self._threads = contact, private, threads
         self._pool = ThreadPoolExecutor(threads, "ringing") if threads else None
         self._signers: dict[int, Signer] = {}
-        self._under_way, self._mutex = 0, threading.Lock()
+        self._flights = Flights(threads)
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._settler = Settler(self._settle)
         self._lines = Lines()
@@ -145,14 +151,19 @@ class Bells:
         """Read what happened, and ring for what is due; whether there was anything."""
         with transaction(self._sessions) as session:
             read = telling.read_some(session, self._now())
-        free = (self._threads or 64) - self._under_way
-        if free <= 0:
+        room = self._room()
+        if room.free <= 0:
             return False
         with transaction(self._sessions) as session:
-            made = self._made(session, deliveries.claim(session, self._now(), free))
+            made = self._made(session, deliveries.claim(session, self._now(), room))
         for one in made:
             self._hand_over(one)
         return bool(read or made)
+
+    def _room(self) -> Room:
+        if not self._threads:
+            return Room(64)
+        return Room(self._flights.free(), dict(self._flights.room()), self._flights.most)
 
     def _made(self, session: Session, claims: Sequence[Claim]) -> list[Made]:
         """What each claimed push says, for its reader."""
@@ -167,7 +178,7 @@ class Bells:
     def _push(self, session: Session, claim: Claim, said: Sequence[words.Said]) -> Made:
         if claim.notifications and not said:
             return Made(claim, None, None)
-        content = TEST if not said else said[0].ring() if len(said) == 1 else words.summary(said)
+        content = _test(claim) if not said else said[0].ring() if len(said) == 1 else words.summary(said)
         ttl = int((claim.expires_at - self._now()).total_seconds())
         urgent = not said or any(one.urgent for one in said)
         return Made(claim, Push(content, ttl, urgent), self._signer(session, claim.user.team_id))
@@ -187,23 +198,21 @@ class Bells:
         if self._pool is None:
             self._send(made)
             return
-        with self._mutex:
-            self._under_way += 1
-        self._pool.submit(self._send_and_free, made)
+        origin = origin_of(made.claim.subscription.endpoint)
+        self._pool.submit(self._send_and_free, made, origin, self._flights.begin(origin))
 
-    def _send_and_free(self, made: Made) -> None:
+    def _send_and_free(self, made: Made, origin: str, since: float) -> None:
         try:
             self._send(made)
         except Exception:  # its row stays claimed, and is taken over
             log.warning("A push was not settled; it is tried again", exc_info=True)
         finally:
-            with self._mutex:
-                full = self._under_way >= self._threads
-                self._under_way -= 1
-            if full:
+            if self._flights.end(origin, since):
                 self._wake.set()
 
     def _send(self, made: Made) -> None:
+        if made.claim.until - self._now() < timedelta(seconds=push.SECONDS + 1):
+            return  # it waited so long that another may take it over while it is sent
         outcome = self._outcome(made)
         if outcome.state == State.DROPPED:
             log.info("A push was dropped: %s", outcome.reason)

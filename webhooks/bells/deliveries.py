@@ -32,6 +32,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from tracker.db import Base, Identified, OfTeam, among, new_key
 from tracker.people import User
 from webhooks.bells import wishes
+from webhooks.bells.flights import origin_of
 from webhooks.bells.notices import Notification
 from webhooks.bells.subscriptions import PushSubscription
 
@@ -51,7 +52,7 @@ class State(StrEnum):
 ARROWS: dict[State, frozenset[State]] = {
     State.WAITING: frozenset({State.SENDING, State.SEEN, State.EXPIRED, State.DROPPED}),
     # To itself: whoever claimed it died. Back to waiting: the push service asks to be asked later.
-    State.SENDING: frozenset({State.SENDING, State.SENT, State.WAITING, State.EXPIRED, State.DROPPED}),
+    State.SENDING: frozenset({State.SENDING, State.SENT, State.WAITING, State.SEEN, State.EXPIRED, State.DROPPED}),
     State.SENT: frozenset(),
     State.SEEN: frozenset(),
     State.EXPIRED: frozenset(),
@@ -100,6 +101,7 @@ class Claim:
     token: str
     subscription: PushSubscription
     user: User
+    until: datetime  #: whoever has it may send it; then it is another's
     expires_at: datetime
     notifications: Sequence[Notification]  #: several: a summary; none: a test
 
@@ -137,7 +139,13 @@ def add(session: Session, quiet_until: QuietUntil, notifications: Sequence[Notif
 
 def add_test(session: Session, subscription: PushSubscription, now: datetime) -> None:
     """Have a browser ring to show that it does; whoever asks for it is awake, quiet hours or not."""
-    session.execute(insert(PushDelivery), [_new(subscription.team_id, subscription.id, None, now, None)])
+    waiting = select(PushDelivery.id).where(
+        PushDelivery.subscription_id == subscription.id,
+        PushDelivery.notification_id.is_(None),
+        PushDelivery.state.in_(OPEN),
+    )
+    if session.scalar(waiting.limit(1)) is None:  # one at a time is enough
+        session.execute(insert(PushDelivery), [_new(subscription.team_id, subscription.id, None, now, None)])
 
 
 def _new(
@@ -153,9 +161,28 @@ def _new(
 # -- claiming
 
 
-def claim(session: Session, now: datetime, limit: int) -> list[Claim]:
-    """Claim what is due, of at most so many browsers, each one worker's at a time. Commit, then send."""
-    browsers = _lock_browsers(session, now, limit)
+@dataclass
+class Room:
+    """How many pushes there may be: in all, and to each push service, by its origin."""
+
+    free: int
+    of_origin: dict[str, int] = field(default_factory=dict)
+    most: int = 1_000_000  #: to any that `of_origin` doesn't name
+
+    def for_(self, origin: str) -> int:
+        """How many more to this one."""
+        return max(0, min(self.free, self.of_origin.get(origin, self.most)))
+
+    def take(self, origin: str, number: int) -> None:
+        """So many go to it."""
+        self.free -= number
+        self.of_origin[origin] = self.of_origin.get(origin, self.most) - number
+
+
+def claim(session: Session, now: datetime, room: Room | int) -> list[Claim]:
+    """Claim what is due, at most so many pushes, each browser's one worker's at a time. Commit, then send."""
+    room = Room(room) if isinstance(room, int) else room
+    browsers = _lock_browsers(session, now, room)
     if not browsers:
         return []
     rows = _due(session, browsers, now)
@@ -165,28 +192,35 @@ def claim(session: Session, now: datetime, limit: int) -> list[Claim]:
     wished = wishes.of_users(session, users.values())
     claims: list[Claim] = []
     for id_, browser in browsers.items():
-        user = users[browser.user_id]
+        user, origin = users[browser.user_id], origin_of(browser.endpoint)
         quiet = wishes.quiet_until(wished[user.id], wishes.zone_of(user), now)
-        claims += _claims(session, browser, user, rows.get(id_, []), quiet, sent.get(id_, []), now)
+        pushes = _pushes(rows.get(id_, []), quiet, sent.get(id_, []), now)
+        taken = pushes[: room.for_(origin)]  # the others stay due
+        room.take(origin, len(taken))
+        claims += [_claim(browser, user, one, now) for one in taken]
     return claims
 
 
 Due = tuple[PushDelivery, Notification | None]
 
 
-def _lock_browsers(session: Session, now: datetime, limit: int) -> dict[int, PushSubscription]:
+def _lock_browsers(session: Session, now: datetime, room: Room) -> dict[int, PushSubscription]:
+    full = [origin for origin in room.of_origin if not room.for_(origin)]
+    elsewhere = [~PushSubscription.endpoint.startswith(origin, autoescape=True) for origin in full]
     due = select(PushDelivery.id).where(
         PushDelivery.subscription_id == PushSubscription.id,
         PushDelivery.state.in_(OPEN),
         PushDelivery.next_at <= now,
     )
     first = select(PushDelivery.subscription_id).where(PushDelivery.state.in_(OPEN), PushDelivery.next_at <= now)
+    if elsewhere:
+        first = first.join(PushSubscription, PushSubscription.id == PushDelivery.subscription_id).where(*elsewhere)
     # The inner limit is on rows: a person's burst must not make the question long.
-    some = first.order_by(PushDelivery.next_at).limit(limit * 20)
+    some = first.order_by(PushDelivery.next_at).limit(room.free * 20)
     query = (
         select(PushSubscription)
         .where(PushSubscription.id.in_(some), due.exists())
-        .limit(limit)
+        .limit(room.free)
         .with_for_update(skip_locked=True, key_share=True, of=PushSubscription)
         .execution_options(populate_existing=True)
     )
@@ -228,15 +262,14 @@ def _sent_lately(session: Session, browsers: Iterable[int], now: datetime) -> di
     return found
 
 
-def _claims(
-    session: Session, browser: PushSubscription, user: User, rows: Sequence[Due], quiet: datetime | None,
-    sent: Sequence[datetime], now: datetime,
-) -> list[Claim]:  # fmt: skip
-    """What goes to one browser now; the rest is put off or ends."""
+def _pushes(
+    rows: Sequence[Due], quiet: datetime | None, sent: Sequence[datetime], now: datetime
+) -> list[Sequence[Due]]:
+    """What may go to one browser now, by pushes; the rest is put off or ends."""
     alive = [row for row in rows if not _ended(row, now)]
     tests = [row for row in alive if row[1] is None]
     news = [row for row in alive if row[1] is not None]
-    made = [_claim(browser, user, [row], now) for row in tests]
+    made: list[Sequence[Due]] = [[row] for row in tests]
     if quiet is not None:
         _put_off([row for row, _ in news], quiet)
         return made
@@ -246,10 +279,10 @@ def _claims(
     if room <= 0 or (len(news) > room and not any(row.together for row, _ in news)):
         alone, rest = news[: max(room, 0)], news[max(room, 0) :]
         _put_off([row for row, _ in rest], (sent[0] if sent else now) + BURST_SPAN)
-        return made + [_claim(browser, user, [row], now) for row in alone]
+        return made + [[row] for row in alone]
     if any(row.together for row, _ in news):
-        return [*made, _claim(browser, user, news, now)]
-    return made + [_claim(browser, user, [row], now) for row in news]
+        return [*made, news]
+    return made + [[row] for row in news]
 
 
 def _ended(due: Due, now: datetime) -> bool:
@@ -258,7 +291,7 @@ def _ended(due: Due, now: datetime) -> bool:
         row.state, row.reason = State.EXPIRED.value, "it was no news any more"
     elif row.attempts >= ATTEMPTS:
         row.state, row.reason = State.DROPPED.value, row.reason or "it was tried too often"
-    elif notification is not None and notification.seen_at is not None and row.state == State.WAITING:
+    elif notification is not None and notification.seen_at is not None:
         row.state, row.reason = State.SEEN.value, "it was seen before it rang"
     else:
         return False
@@ -278,7 +311,7 @@ def _claim(browser: PushSubscription, user: User, rows: Sequence[Due], now: date
         row.state, row.push, row.next_at = State.SENDING.value, token, now + LEASE
         row.attempts = row.attempts + 1
     told = [notification for _, notification in rows if notification is not None]
-    return Claim(token, browser, user, max(row.expires_at for row, _ in rows), told)
+    return Claim(token, browser, user, now + LEASE, max(row.expires_at for row, _ in rows), told)
 
 
 # -- settling
@@ -353,11 +386,6 @@ def _note(session: Session, claim: Claim, outcome: Settled, now: datetime) -> No
     else:
         return
     session.execute(known.execution_options(synchronize_session=False))
-
-
-def next_at(session: Session) -> datetime | None:
-    """When the next delivery is due, if one waits."""
-    return session.scalar(select(func.min(PushDelivery.next_at)).where(PushDelivery.state.in_(OPEN)))
 
 
 def tidy(session: Session, now: datetime) -> int:

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
 
-from sqlalchemy import Boolean, ColumnElement, ForeignKey, Index, Integer, func, or_, select, text, update
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    Integer,
+    Select,
+    func,
+    or_,
+    select,
+    text,
+    update,
+)  # fmt: skip
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from tracker import conversations, people, sharing, topics
@@ -15,6 +27,8 @@ from tracker.messages import Message
 from tracker.people import User
 
 MOST_COUNTED = 100  # an unread count beyond it is "99+"
+RINGS_WITHIN = timedelta(hours=12)  # what is older is listed and rings no more
+SEEN_KEPT, KEPT = timedelta(days=90), timedelta(days=365)
 
 
 class Notification(OfTeam, Keyed, Base):
@@ -25,7 +39,7 @@ class Notification(OfTeam, Keyed, Base):
         Index("ix_notifications_user_id_at", "user_id", "at", "id"),
         Index("ix_notifications_unseen", "user_id", "thing", postgresql_where=text("seen_at IS NULL")),
         # What the pages are to ring for, and `tracker notify`.
-        Index("ix_notifications_user_id_id", "user_id", "id"),
+        Index("ix_notifications_ringing", "user_id", "id", postgresql_where=text("desktop")),
     )
 
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
@@ -80,18 +94,18 @@ def page(
     return session.scalars(query.order_by(Notification.at.desc(), Notification.id.desc()).limit(limit)).all()
 
 
-def unseen(session: Session, user: User) -> tuple[int, str]:
-    """How many are new, at most `MOST_COUNTED`, and the key of the last one that rings, or nothing."""
+def unseen(session: Session, user: User) -> tuple[int, int]:
+    """How many are new, at most `MOST_COUNTED`, and the id of the last one that rings (or rang), or 0."""
     fresh = (
         select(Notification.id)
         .where(readable(user), Notification.listed, Notification.seen_at.is_(None))
         .limit(MOST_COUNTED)
     )
     number = select(func.count()).select_from(fresh.subquery()).scalar_subquery()
-    rings = select(Notification.key).where(Notification.user_id == user.id, Notification.desktop)
+    rings = select(Notification.id).where(Notification.user_id == user.id, Notification.desktop)
     newest = rings.order_by(Notification.id.desc()).limit(1).scalar_subquery()
     found = session.execute(select(number, newest)).one()
-    return found[0] or 0, found[1] or ""
+    return found[0] or 0, found[1] or 0
 
 
 def by_key(session: Session, user: User, key: str) -> Notification | None:
@@ -101,10 +115,19 @@ def by_key(session: Session, user: User, key: str) -> Notification | None:
 
 def ringing(session: Session, user: User, after: int, *, limit: int = 20) -> Sequence[Notification]:
     """What is to ring and is not seen yet, behind this id; the oldest first."""
-    query = select(Notification).where(
+    return session.scalars(_ringing(user, after).order_by(Notification.id).limit(limit)).all()
+
+
+def last_ringing(session: Session, user: User, after: int, since: datetime) -> Sequence[Notification]:
+    """The last of them, at most `MOST_COUNTED`, that happened since then; the oldest first."""
+    query = _ringing(user, after).where(Notification.at > since).order_by(Notification.id.desc())
+    return session.scalars(query.limit(MOST_COUNTED)).all()[::-1]
+
+
+def _ringing(user: User, after: int) -> Select[Notification]:
+    return select(Notification).where(
         readable(user), Notification.id > after, Notification.desktop, Notification.seen_at.is_(None)
     )
-    return session.scalars(query.order_by(Notification.id).limit(limit)).all()
 
 
 def newest_id(session: Session, user: User) -> int:
@@ -137,9 +160,38 @@ def see_all(session: Session, user: User, upto: Notification, now: datetime) -> 
     return int(getattr(seen, "rowcount", 0))
 
 
+def take_back(
+    session: Session, tracked_id: int, kinds: Collection[str], stands: datetime | None, now: datetime
+) -> None:
+    """What was told of a mail after `stands` (None: all of it) was none: unless it was seen, it is as if untold.
+
+    The row stays, so that what rang already still leads to its mail.
+    """
+    about = (Notification.tracked_email_id == tracked_id) & Notification.kind.in_([str(one) for one in kinds])
+    query = select(Notification).where(about, Notification.seen_at.is_(None)).order_by(Notification.id)
+    for one in session.scalars(query.with_for_update().execution_options(populate_existing=True)):
+        if stands is not None and one.at <= stands:
+            continue
+        if stands is not None and one.count > 1:
+            one.count, one.at = one.count - 1, stands
+        else:
+            one.seen_at, one.listed, one.desktop, one.email = now, False, False, False
+        ring_pages(session, session.get_one(User, one.user_id))
+    session.flush()
+
+
 def ring_pages(session: Session, user: User) -> None:
     """Have the user's open pages look at the bell once this is committed."""
     topics.tell(session, user.team_id, [f"bell:{user.key}"])
+
+
+def tidy(session: Session, now: datetime) -> int:
+    """Forget what was seen long ago, and what nobody looked at in a year; some at a time. Returns how many."""
+    gone = text(
+        "DELETE FROM notifications WHERE id IN (SELECT id FROM notifications"
+        " WHERE seen_at < :seen OR created_at < :created ORDER BY id LIMIT 1000) RETURNING id"
+    )
+    return len(session.scalars(gone, {"seen": now - SEEN_KEPT, "created": now - KEPT}).all())
 
 
 def _follow_merge(session: Session, loser: int, survivor: int) -> None:

@@ -6,28 +6,33 @@ none is told twice, whenever a worker dies.
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from tracker import events, people, readers, sharing, topics
+from tracker.boxes import Box
+from tracker.conversations import Conversation
 from tracker.db import among
 from tracker.events import Event
 from tracker.messages import Message
 from webhooks.bells import deliveries
 from webhooks.bells.around import Around
 from webhooks.bells.kinds import ABOUT, Channel, Kind
-from webhooks.bells.notices import Notification
+from webhooks.bells.notices import RINGS_WITHIN, Notification
+
+log = logging.getLogger(__name__)
 
 READER = "bells"
 AT_ONCE = 500  # events of one transaction
 MANY = 3  # of a kind, for one person, out of one transaction; more become one row
 STALE = timedelta(days=3)  # what is learnt so late is no news
-RINGS_WITHIN = timedelta(hours=12)  # what is older is listed and rings no more
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +64,25 @@ def read_some(session: Session, now: datetime, *, limit: int = AT_ONCE) -> int:
 
 
 def tell(session: Session, happened: Sequence[Event], now: datetime) -> None:
-    """Write down who is told of these events."""
+    """Write down who is told of these events; one that can't be told (the log says why) keeps no other back."""
     wanted = [event for event in happened if event.kind in _TELLERS and event.at > now - STALE]
     if not wanted:
         return
+    try:
+        with session.begin_nested():
+            _tell(session, wanted, now)
+    except OperationalError:  # the database, not what is told: all of it again
+        raise
+    except Exception:
+        if len(wanted) == 1:
+            log.exception("Nobody is told of the event %s (%s)", wanted[0].id, wanted[0].kind)
+            return
+        half = len(wanted) // 2
+        tell(session, wanted[:half], now)
+        tell(session, wanted[half:], now)
+
+
+def _tell(session: Session, wanted: Sequence[Event], now: datetime) -> None:
     around = Around(session, wanted)
     told = [one for event in wanted for one in _TELLERS[event.kind](around, event) if _concerns(around, one)]
     told = _readable(around, told)
@@ -76,19 +96,21 @@ def tell(session: Session, happened: Sequence[Event], now: datetime) -> None:
 def _read(around: Around, event: Event) -> Iterable[Told]:
     """Whoever sent the mail; and who owns its box, if they may read it."""
     tracked = around.tracked.get(str(event.data.get("tracked")))
-    if tracked is None:
+    if tracked is None or (tracked.erased_at is not None and event.at <= tracked.erased_at):
         return
     if event.kind == "email.clicked":
         kind = Kind.CLICKED
     else:
         kind = Kind.READ if event.data.get("first") else Kind.READ_AGAIN
+    if not tracked.still_stands(clicked=kind == Kind.CLICKED):
+        return  # taken back meanwhile
     box = around.boxes.get(event.box_id or 0)
     message_id = event.message_id or tracked.message_id
     for user_id in {tracked.user_id, box.owner_id if box and message_id else None} - {None}:
         assert user_id is not None
         yield Told(
-            user_id, kind, f"mail:{tracked.key}", event, event.box_id, event.conversation_id,
-            message_id, tracked.id,
+            user_id, kind, f"mail:{tracked.key}", event, event.box_id,
+            tracked.conversation_id or event.conversation_id, message_id, tracked.id,
         )  # fmt: skip
 
 
@@ -269,8 +291,8 @@ def _row(around: Around, told: Told, now: datetime) -> Notification:
     on = around.wishes(told.user_id).on(told.kind)
     return Notification(
         team_id=told.event.team_id, user_id=told.user_id, kind=told.kind.value, thing=told.thing,
-        event_id=told.event.id, box_id=told.box_id, conversation_id=told.conversation_id,
-        message_id=told.message_id, tracked_email_id=told.tracked_email_id, at=min(told.event.at, now),
-        created_at=now, count=told.count, listed=Channel.BELL in on, desktop=Channel.DESKTOP in on,
-        email=Channel.EMAIL in on,
+        event_id=told.event.id, box_id=around.there(Box, told.box_id),
+        conversation_id=around.there(Conversation, told.conversation_id), message_id=told.message_id,
+        tracked_email_id=told.tracked_email_id, at=min(told.event.at, now), created_at=now, count=told.count,
+        listed=Channel.BELL in on, desktop=Channel.DESKTOP in on, email=Channel.EMAIL in on,
     )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -112,13 +112,17 @@ def next_digest(digest: Digest, user: User, now: datetime) -> datetime | None:
 
 
 def next_time(wall: time, zone: ZoneInfo, now: datetime) -> datetime:
-    """The next instant after `now` at which the clock there shows this time, or has just jumped over it."""
+    """The next instant after `now` at which the clock there shows this time, or has just jumped over it.
+
+    A clock that is put back shows it twice: the first of both that is still to come.
+    """
     day = now.astimezone(zone).date()
-    for ahead in range(3):
-        instant = datetime.combine(day + timedelta(days=ahead), wall, zone).astimezone(UTC)
-        if instant > now:
-            return instant
-    raise AssertionError("the clock shows each time within two days")
+    return min(one for ahead in range(3) for one in _shown(day + timedelta(days=ahead), wall, zone) if one > now)
+
+
+def _shown(day: date, wall: time, zone: ZoneInfo) -> tuple[datetime, datetime]:
+    first, second = (datetime.combine(day, wall.replace(fold=fold), zone).astimezone(UTC) for fold in (0, 1))
+    return first, max(first, second)  # of a time that is jumped over, fold 1 names an instant before the jump
 
 
 def is_quiet(wishes: NotificationSettings, zone: ZoneInfo, now: datetime) -> bool:
@@ -134,7 +138,28 @@ def quiet_until(wishes: NotificationSettings, zone: ZoneInfo, now: datetime) -> 
     """When it may ring again, if it may not now."""
     if not is_quiet(wishes, zone, now) or wishes.quiet_until is None:
         return None
-    end = next_time(wishes.quiet_until, zone, now)
-    while is_quiet(wishes, zone, end):  # a clock that is put back shows quiet times twice
-        end += timedelta(minutes=15)
+    end = now
+    while is_quiet(wishes, zone, end):
+        ends = next_time(wishes.quiet_until, zone, end)
+        end = _next_change(zone, end, ends) or ends  # a clock that is put on or back may end them too, or not yet
     return end
+
+
+def _next_change(zone: ZoneInfo, after: datetime, until: datetime) -> datetime | None:
+    """The first instant after `after`, before `until`, at which the clock there is put on or back."""
+    early = after.astimezone(UTC)
+    while early < until:
+        late = min(early + timedelta(hours=1), until)
+        if _offset(zone, early) != _offset(zone, late):
+            break
+        early = late
+    else:
+        return None
+    while late - early > timedelta(microseconds=1):
+        middle = early + (late - early) / 2
+        early, late = (middle, late) if _offset(zone, middle) == _offset(zone, early) else (early, middle)
+    return late if late < until else None
+
+
+def _offset(zone: ZoneInfo, at: datetime) -> timedelta | None:
+    return at.astimezone(zone).utcoffset()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from tracker import people, sharing
 from tracker.boxes import Box
@@ -17,10 +18,12 @@ from tracker.db import among
 from tracker.events import PERSON, Event
 from tracker.mailboxes import Mailbox
 from tracker.messages import Message
-from tracker.people import User
+from tracker.people import OwnAddress, User
 from webhooks.bells.kinds import ABOUT, Kind
 from webhooks.bells.notices import Notification
 from webhooks.tracks import Confidence, TrackedEmail
+
+log = logging.getLogger(__name__)
 
 TITLE, BODY = 120, 240  # characters: a push holds 4096 bytes in all (RFC 8030 §7.2)
 LISTED = 3  # titles in a summary
@@ -68,18 +71,27 @@ def summary(said: Sequence[Said]) -> dict[str, Any]:
     if len(said) > LISTED:
         lines.append(f"and {len(said) - LISTED} more")
     return {
-        "title": f"{len(said)} more things to know", "body": "\n".join(lines)[: BODY * 2], "url": "/bell",
-        "tag": SUMMARY_TAG,
+        "title": f"{len(said)} more things to know", "body": "\n".join(lines)[: BODY * 2],
+        # With its last one: a later summary is another, and rings though this one is still shown.
+        "url": f"/bell?upto={said[-1].notification.key}", "tag": SUMMARY_TAG,
     }  # fmt: skip
 
 
 def say(session: Session, notifications: Sequence[Notification], users: Mapping[int, User]) -> list[Said]:
-    """These in words, in their order, without those whose reader (in `users`, by id) may not read their mail."""
+    """These in words, in their order, without those whose reader (in `users`, by id) may not read their mail,
+    and without reads and clicks that turned out to be none.
+
+    One that can't be put into words is left out, and keeps nothing else back.
+    """
     about = _About(session, notifications, users)
     said = []
     for one in notifications:
-        if one.message_id is None or (one.user_id, one.message_id) in about.allowed:
-            title, body = _SAYERS[Kind(one.kind)](about, one)
+        if about.stands(one) and (one.message_id is None or (one.user_id, one.message_id) in about.allowed):
+            try:
+                title, body = _SAYERS[Kind(one.kind)](about, one)
+            except Exception:
+                log.exception("There are no words for the notification %s (%s)", one.id, one.kind)
+                continue
             said.append(Said(one, _cut(title, TITLE), _cut(body, BODY), about.page(one)))
     return said
 
@@ -102,6 +114,7 @@ class _About:
         self.mailboxes = self._by_id(Mailbox, [event.mailbox_id for event in self.events.values()])
         self.allowed = self._allowed(notifications, users)
         self.people = self._people()
+        self.answers = self._answers([one.message_id for one in notifications if one.kind == Kind.ANSWER])
         self.names = self._names()
 
     def _by_id(self, model: Any, ids: Iterable[int | None]) -> dict[int, Any]:
@@ -124,6 +137,23 @@ class _About:
             allowed.update((user_id, id_) for id_ in self._session.scalars(query))
         return allowed
 
+    def _answers(self, ids: Sequence[int | None]) -> set[int]:
+        """Which of these mails came into a conversation in which somebody of ours had written."""
+        if not ids:
+            return set()
+        came, before = aliased(Message), aliased(Message)
+        query = (
+            select(came.id)
+            .join(before, (before.conversation_id == came.conversation_id) & (before.sent_at <= came.sent_at))
+            .join(
+                OwnAddress,
+                (OwnAddress.team_id == before.team_id) & (OwnAddress.normalized == before.sender_normalized),
+            )
+            .where(among(came.id, ids))
+            .distinct()
+        )
+        return set(self._session.scalars(query))
+
     def _people(self) -> dict[int, str]:
         ids = {event.user_id for event in self.events.values() if event.user_id and event.actor == PERSON}
         query = select(User.id, User.name).where(among(User.id, ids))
@@ -141,6 +171,17 @@ class _About:
             .where(among(ContactAddress.normalized, wanted))
         )
         return {(team_id, address): name for team_id, address, name in self._session.execute(query) if name}
+
+    def stands(self, one: Notification) -> bool:
+        """Whether a read or click that it tells of is still held for one; what was seen stays as it was."""
+        tracked = self.tracked.get(one.tracked_email_id or 0)
+        if (
+            tracked is None
+            or one.seen_at is not None
+            or one.kind not in (Kind.READ, Kind.READ_AGAIN, Kind.CLICKED)
+        ):
+            return True
+        return bool(tracked.still_stands(clicked=one.kind == Kind.CLICKED))
 
     def data(self, one: Notification) -> dict[str, Any]:
         """What the event holds."""
@@ -212,8 +253,10 @@ def _answer(about: _About, one: Notification) -> Words:
         return "An answer came in", about.box(one)
     address = message.sender_normalized
     who = about.names.get((one.team_id, address)) or message.sender_name or message.sender_address or "Somebody"
-    more = f"{one.count} answers" if one.count > 1 else ""
-    return f"{who} answered {about.mail(one)}", _points(more, about.box(one), message.snippet)
+    answers = message.id in about.answers
+    more = f"{one.count} {'answers' if answers else 'mails'}" if one.count > 1 else ""
+    title = f"{who} {'answered' if answers else 'wrote'} {about.mail(one)}"
+    return title, _points(more, about.box(one), message.snippet)
 
 
 def _queued(about: _About, one: Notification) -> Words:

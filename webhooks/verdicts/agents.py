@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
 #: SparkPost/Bird, "Update on the Gmail App Prefetching Images" (January 2022, 9.8 billion events): exactly this,
 #: from a Google address, is fetched ahead of any reader.
@@ -68,24 +69,30 @@ _WEBKIT = re.compile(r"\(\s*(macintosh|iphone|ipad|ipod)\b.*applewebkit/", re.IG
 _CHROME = re.compile(r"chrome/(\d{1,3})\.", re.IGNORECASE)
 #: Chrome 134 came on 4 March 2025, and another each four weeks since.
 _CHROME_134 = datetime(2025, 3, 4, tzinfo=UTC)
+AGENTS = 1024  # the last so many are not looked through again
 _BEHIND = 30  # versions, a good two years: scanners in disguise (gophish issues 2357 and 2446)
 
 
+@lru_cache(AGENTS)
 def proxy_of(agent: str) -> str:
     """Which mail service's image proxy it is, or nothing."""
     return _named(agent, PROXIES)
 
 
+@lru_cache(AGENTS)
 def is_scanner(agent: str) -> bool:
     """It calls itself a security product."""
     return any(name in agent.lower() for name in SCANNERS)
 
 
+@lru_cache(AGENTS)
 def is_bot(agent: str) -> bool:
     """It calls itself a library, a preview or a crawler; or nothing at all."""
-    return not agent.strip() or any(name in agent.lower() for name in BOTS)
+    lower = agent.lower().replace("cubot", "")  # a make of phones
+    return not agent.strip() or any(name in lower for name in BOTS)
 
 
+@lru_cache(AGENTS)
 def program_of(agent: str) -> str:
     """The mail program, or "a browser", or nothing if it is neither."""
     if named := _named(agent, PROGRAMS):

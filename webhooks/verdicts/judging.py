@@ -20,7 +20,9 @@ def judge(sent: Sent, hits: Iterable[RawHit], known: Known) -> Reading:
     """What the hits of a mail were: a function of their set, whatever the order and however often one comes."""
     ordered = sorted({hit.key: hit for hit in hits}.values(), key=lambda hit: (hit.at, hit.key))
     fresh = [hit for hit in ordered if hit.recorded is None]
-    case = rules.Case(sent, known, ordered, bursts.find(sent, fresh))
+    first = rules.openers(sent, ordered)
+    found = bursts.find(sent, fresh, lambda hit: rules.opened_before(hit, first, by_itself=True))
+    case = rules.Case(sent, known, first, found)
     judged = {hit.key: _judge(hit, case) for hit in ordered}
     return _together(sent, ordered, judged)
 
@@ -70,15 +72,20 @@ def _views(hits: Sequence[RawHit], judged: Mapping[str, Judged]) -> list[View]:
     return views
 
 
-def _sittings(hits: Sequence[RawHit], judged: Mapping[str, Judged]) -> list[Sitting]:
+def _sittings(sent: Sent, hits: Sequence[RawHit], judged: Mapping[str, Judged]) -> list[Sitting]:
     made: list[Sitting] = []
-    last: datetime | None = None
+    first_read: datetime | None = None
     for hit in hits:
-        if judged[hit.key].confidence != Confidence.CERTAIN:
+        said = judged[hit.key].confidence
+        if said == Confidence.LIKELY and first_read is None:
+            first_read = hit.at
+        if said != Confidence.CERTAIN:
             continue
-        if last is None or hit.at - last > JOIN:
-            made.append(Sitting(hit.at, hit.link))
-        last = hit.at
+        if not made or hit.at - made[-1].last > JOIN:
+            cold = sent.links > 1 and (first_read is None or first_read > hit.at - bursts.BEFORE)
+            made.append(Sitting(hit.at, hit.at, hit.link, cold))
+        else:
+            made[-1] = replace(made[-1], last=hit.at)
     return made
 
 
@@ -108,7 +115,7 @@ def _together(sent: Sent, hits: Sequence[RawHit], judged: Mapping[str, Judged]) 
         via=via,
         clicked=clicked,
         views=tuple(views),
-        sittings=tuple(_sittings(hits, judged)),
+        sittings=tuple(_sittings(sent, hits, judged)),
     )
 
 

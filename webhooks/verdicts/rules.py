@@ -7,8 +7,8 @@ the reason and, for a reader, through what; or None. Who changes what they say r
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from webhooks.hits import Kind
 from webhooks.verdicts import agents, bursts, networks
@@ -19,16 +19,17 @@ SOON = timedelta(seconds=30)  #: a program's first fetch or click so soon may be
 VIEW_BEFORE, VIEW_AFTER = timedelta(seconds=10), timedelta(seconds=15)  #: images load while a thread is shown
 
 Said = tuple[Verdict, str, str]  #: verdict, why, via
+Openers = Sequence[tuple[datetime, bursts.Client]]
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """All that a rule may look at."""
+    """All that a rule may look at beside the hit."""
 
     sent: Sent
     known: Known
-    hits: Sequence[RawHit]  #: in order of time
-    bursts: bursts.Bursts
+    openers: Openers  #: the first two clients that may have had the mail open, and since when
+    bursts: bursts.Bursts = field(default_factory=bursts.Bursts)
 
 
 Rule = Callable[[RawHit, Case], Said | None]
@@ -147,15 +148,17 @@ def burst(hit: RawHit, case: Case) -> Said | None:
     """Nobody follows that many links at once."""
     if hit.key in case.bursts.sure:
         return Verdict.SCANNER, "several links were followed within seconds, as scanners do", ""
-    if (hit.address, hit.agent) in case.bursts.clients:
+    if case.bursts.stains(hit):
         return (
             Verdict.SCANNER,
             "the same program at the same address followed several links within seconds",
             "",
         )
+    if hit.key in case.bursts.quick:
+        return Verdict.UNCLEAR, "several links within seconds, after the mail was opened: tabs, or a scanner", ""
     if hit.key not in case.bursts.pairs:
         return None
-    if _opened_before(hit, case):
+    if opened_before(hit, case.openers):
         return (
             Verdict.UNCLEAR,
             "both links within seconds, after the mail was opened: somebody quick, or a scanner",
@@ -164,18 +167,33 @@ def burst(hit: RawHit, case: Case) -> Said | None:
     return Verdict.SCANNER, "all links were followed within seconds, and nobody had opened the mail", ""
 
 
-def _opened_before(hit: RawHit, case: Case) -> bool:
-    """Somebody had the mail open, by another program than the one that clicks."""
-    return any(
+def openers(sent: Sent, hits: Sequence[RawHit]) -> Openers:
+    """The first two clients (address and agent) that may have shown the mail to somebody."""
+    found: dict[bursts.Client, datetime] = {}
+    for one in hits:
+        client = one.address, one.agent
+        if len(found) < 2 and client not in found and _may_show(sent, one):
+            found[client] = one.at
+    return [(at, client) for client, at in found.items()]
+
+
+def _may_show(sent: Sent, one: RawHit) -> bool:
+    agent = one.agent or ""
+    if one.recorded is not None:
+        return one.kind == Kind.OPEN and one.recorded[0] in (Verdict.PROXY, Verdict.PERSON)
+    return bool(
         one.kind == Kind.OPEN
-        and one.at <= hit.at - bursts.BEFORE
-        and case.sent.at is not None
-        and one.at > case.sent.at + AT_ONCE
-        and (one.address, one.agent) != (hit.address, hit.agent)
-        and (agents.proxy_of(one.agent or "") or agents.program_of(one.agent or ""))
-        and (one.agent or "") != agents.GMAIL_PREFETCH
-        for one in case.hits
+        and sent.at is not None
+        and one.at > sent.at + AT_ONCE
+        and agent != agents.GMAIL_PREFETCH
+        and (agents.proxy_of(agent) or agents.program_of(agent))
     )
+
+
+def opened_before(hit: RawHit, first: Openers, *, by_itself: bool = False) -> bool:
+    """Somebody had the mail open, by another program than the one that clicks; `by_itself`: or by that one."""
+    client = hit.address, hit.agent
+    return any(at <= hit.at - bursts.BEFORE and (by_itself or one != client) for at, one in first)
 
 
 def at_once(hit: RawHit, case: Case) -> Said | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from tracker.conversations import Conversation
 from tracker.web import frame
 from tracker.web.forms import done, wants_json
 from tracker.web.frame import Corner, Page, db, now, user
-from webhooks.bells import notices, wishes, words
+from webhooks.bells import notices, subscriptions, wishes, words
 from webhooks.bells.kinds import Kind
 from webhooks.bells.notices import Notification
 from webhooks.bells.words import Said
@@ -34,14 +36,15 @@ from webhooks.web.base import asset, assets
 bp = Blueprint("bell", __name__, template_folder="templates")
 ON_A_PAGE = 50
 NOTHING = "-"  #: how a browser says that it knows of no notification; see static/bell.js
+MOST_SINGLE = 3  # that an open page rings for one by one; more ring as one
 
 
 def _news() -> tuple[int, str]:
-    """How many are new, and the key of the last that rings: a page that knows another has to look."""
+    """How many are new, and where what rings has come to: a page that knows another place has to look."""
     if "bell" not in g:  # asked once a request
         g.bell = notices.unseen(db(), user())
-    found: tuple[int, str] = g.bell
-    return found
+    number, last = g.bell
+    return number, str(last or "")
 
 
 def corner(place: str) -> str:
@@ -74,7 +77,7 @@ def listed() -> Page:
 
 
 def _listed(before: str) -> dict[str, Any]:
-    last = notices.by_key(db(), user(), before[:100]) if before else None
+    last = notices.by_key(db(), user(), before[:100].replace("\x00", "")) if before else None
     found = notices.page(db(), user(), before=(last.at, last.id) if last else None, limit=ON_A_PAGE + 1)
     shown = found[:ON_A_PAGE]
     more = shown[-1].key if len(found) > ON_A_PAGE else ""
@@ -93,21 +96,49 @@ def mark() -> Page:
 
 @bp.get("/bell/news")
 def news() -> Page:
-    """As JSON: what an open page is to ring for, behind the notification `after`; and where it is then.
+    """As JSON: what an open page is to ring for, behind the place `after` (a `data-newest`); and where it is then.
 
-    Nothing rings in quiet hours: it is in the list.
+    In quiet hours it stays where it is, looks again after `wait` seconds, and what came rings together. `mine` is
+    whether the browser's own subscription, named by its hash, is this person's and known: then that one rings.
     """
-    after = request.args.get("after", "")[:100].replace("\x00", "")
-    known = notices.by_key(db(), user(), after)
-    ring: list[dict[str, Any]] = []
-    first = after == NOTHING  # the browser was there before anything rang
-    found = notices.ringing(db(), user(), known.id if known else 0) if known or first else []
-    quiet = wishes.is_quiet(wishes.of_user(db(), user()), wishes.zone_of(user()), now())
-    if not quiet:
-        ring = [one.ring() for one in _said(found)]
-    response = jsonify(newest=_news()[1], ring=ring[-3:])
+    place = request.args.get("after", "")[:20]
+    after = 0 if place == NOTHING else int(place) if place.isascii() and place.isdigit() else None
+    mine = _is_mine(request.args.get("browser", "")[:64])
+    until = _quiet_until(now())
+    told: dict[str, Any] = {"newest": _news()[1], "ring": [], "mine": mine}
+    if until is not None and after is not None and not mine:
+        told |= {"newest": place, "wait": int((until - now()).total_seconds()) + 1}
+    elif after is not None and not mine:
+        told["ring"] = _rings(min(after, 2**63 - 1))
+    response = jsonify(told)
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def _is_mine(browser: str) -> bool:
+    """Whether this is the SHA-256 of the endpoint of one of the person's browsers."""
+    if not browser:
+        return False
+    known = (hashlib.sha256(one.endpoint.encode()).hexdigest() for one in subscriptions.of_user(db(), user()))
+    return browser in known
+
+
+def _quiet_until(at: datetime) -> datetime | None:
+    return wishes.quiet_until(wishes.of_user(db(), user()), wishes.zone_of(user()), at)
+
+
+def _rings(after: int) -> list[dict[str, Any]]:
+    """What is news still, counted from when it might ring; what came in quiet hours goes together."""
+    wished, zone = wishes.of_user(db(), user()), wishes.zone_of(user())
+    found = []
+    for one in notices.last_ringing(db(), user(), after, now() - 3 * notices.RINGS_WITHIN):
+        until = wishes.quiet_until(wished, zone, one.at)
+        if (until or one.at) > now() - notices.RINGS_WITHIN:
+            found.append((one, until))
+    said = _said([one for one, _ in found])
+    if len(said) > MOST_SINGLE or (len(said) > 1 and any(until for _, until in found)):
+        return [words.summary(said)]
+    return [one.ring() for one in said]
 
 
 @bp.get("/bell/<key>")
@@ -142,7 +173,7 @@ def see(key: str) -> Page:
 @bp.post("/bell/seen")
 def see_all() -> Page:
     """All that the page showed, and what is older."""
-    upto = notices.by_key(db(), user(), request.form.get("upto", "")[:100])
+    upto = notices.by_key(db(), user(), request.form.get("upto", "")[:100].replace("\x00", ""))
     if upto is not None:
         notices.see_all(db(), user(), upto, now())
     return _after("All seen")

@@ -126,7 +126,7 @@ def changed() -> Page:
     if not isinstance(given, dict):
         abort(400)
     made = {name: str(given.get(name) or "") for name in ("old", "endpoint", "p256dh", "auth")}
-    old = subscriptions.by_endpoint(db(), user(), made["old"][:2000])
+    old = subscriptions.by_endpoint(db(), user(), made["old"][:2000].replace("\x00", ""))
     try:
         kept = _subscribed(made["endpoint"], made["p256dh"], made["auth"], old.label if old else "A browser")
     except Refused as refused:

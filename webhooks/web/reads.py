@@ -7,7 +7,7 @@ from datetime import datetime
 
 from flask import Blueprint, Flask, abort, has_request_context, render_template, request
 from markupsafe import Markup
-from sqlalchemy import Text, cast, collate, func, select
+from sqlalchemy import ColumnElement, Text, cast, collate, func, or_, select
 from sqlalchemy.orm import Session
 
 from tracker import boxes, columns
@@ -99,12 +99,19 @@ def _told(session: Session, asker: Viewer, box: Box, span: Span) -> Sequence[Ent
         select(Event, key, TrackedEmail.key)
         .join(TrackedEmail, (TrackedEmail.key == tracked) & (TrackedEmail.team_id == Event.team_id))
         .where(among(Event.box_id, boxes.ids_of(session, box)), Event.kind.in_((READ, CLICKED)))
-        .where(seen_by(asker), *span.within(Event.at, key))
+        .where(or_(TrackedEmail.erased_at.is_(None), Event.at > TrackedEmail.erased_at))
+        .where(seen_by(asker), _stands(), *span.within(Event.at, key))
         .order_by(Event.at.desc(), key.desc())
     )
     rows = session.execute(query.limit(span.limit)).all()
     about = _about(session, [row[2] for row in rows])
     return [Entry(event.at, place, html=_entry(event, about[mail])) for event, place, mail in rows]
+
+
+def _stands() -> ColumnElement[bool]:
+    """SQL: what was told turned out to be nothing else since."""
+    read = (Event.kind == READ) & (Event.at <= TrackedEmail.last_view_at)
+    return read | ((Event.kind == CLICKED) & (TrackedEmail.clicked > 0))
 
 
 def _about(session: Session, keys: Sequence[str]) -> dict[str, tuple[str, str]]:

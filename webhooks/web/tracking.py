@@ -78,7 +78,8 @@ def change_mine() -> Page:
     except TrackingError as error:
         raise Refused({"links": str(error)}) from None
     try:
-        tracking_settings.set_never(db(), viewer(), text("never", LISTS), now(), user_id=user().id)
+        shown = text("shown", LISTS).split()
+        tracking_settings.set_never(db(), viewer(), text("never", LISTS), now(), shown=shown, user_id=user().id)
     except TrackingError as error:
         raise Refused({"mine": str(error)}) from None
     return done("Saved", HERE, "mine")
@@ -90,7 +91,8 @@ def change_team() -> Page:
     """The team's list."""
     members_only()
     try:
-        tracking_settings.set_never(db(), viewer(), text("never", LISTS), now())
+        shown = text("shown", LISTS).split()
+        tracking_settings.set_never(db(), viewer(), text("never", LISTS), now(), shown=shown)
     except TrackingError as error:
         raise Refused({"team": str(error)}) from None
     return done("Saved", HERE, "team")
@@ -127,8 +129,7 @@ def never(key: str) -> Page:
         tracking_settings.track_again(db(), contact.team_id, addresses, viewer=viewer())
         said = f"Mail to {contact.name} may be tracked again"
     else:
-        for address in addresses:
-            tracking.never_track(db(), contact.team_id, address, now(), viewer=viewer())
+        tracking.never_track_any(db(), contact.team_id, addresses, now(), viewer=viewer())
         said = f"Mail to {contact.name} is never tracked from now on"
     return _panel_or_page(key) if is_fragment() else done(said, contact_page.HERE, "contact-tracking", key=key)
 

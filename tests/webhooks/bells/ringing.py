@@ -107,7 +107,7 @@ def tracked_mail(
     tracked = TrackedEmail(
         team_id=sender.team_id, user_id=sender.id, mailbox_id=mailbox.id, message_id=message.id,
         conversation_id=conversation.id, box_id=box.id if box else None, recipients=list(to),
-        sent_at=message.sent_at,
+        sent_at=message.sent_at, views=1, clicked=1,
     )  # fmt: skip
     session.add(tracked)
     session.flush()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from datetime import time
+from datetime import time, timedelta
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, update
 from sqlalchemy.orm import Session
 
 from config.app import create_app
@@ -20,11 +21,14 @@ from tests.tracker.web.conftest import Team
 from tests.tracker.web.factories_web import browser_of, counted
 from tests.webhooks.bells.ringing import Ringing, tracked_mail
 from tests.webhooks.bells.services import Browser, PushService
+from tests.webhooks.bells.test_telling import wish
 from tracker import events
 from tracker.boxes import Box
 from tracker.db import Sessions
 from tracker.events import Cursor
+from tracker.messages import Copy
 from tracker.topics import Watch
+from tracker.web.frame import EXTENSION
 from webhooks.bells.kinds import Channel, Kind
 from webhooks.bells.notices import Notification
 from webhooks.bells.subscriptions import PushSubscription, VapidKey
@@ -132,32 +136,62 @@ def test_where_each_kind_leads_to(browser: FlaskClient, write: Session, team: Te
 
 
 def test_an_open_page_rings_for_what_came_since_it_looked(
-    browser: FlaskClient, write: Session, team: Team, ringing: Ringing
+    app: Flask, browser: FlaskClient, write: Session, team: Team, ringing: Ringing
 ) -> None:
-    assert browser.get("/bell/news").json == {"newest": "", "ring": []}
+    app.extensions[EXTENSION].now = lambda: ringing.clock
+    nothing = {"ring": [], "mine": False}
+    assert browser.get("/bell/news").json == nothing | {"newest": ""}
     reads(write, team, ringing, 1)
     first = ringing.told()[0]
-    assert browser.get("/bell/news").json == {"newest": first.key, "ring": []}  # it only begins to listen
+    assert browser.get("/bell/news").json == nothing | {"newest": str(first.id)}  # it only begins to listen
     reads(write, team, ringing, 1)
-    told = browser.get(f"/bell/news?after={first.key}").json
+    told = browser.get(f"/bell/news?after={first.id}").json
     assert told is not None
     second = ringing.told()[1]
-    assert (told["newest"], [one["tag"] for one in told["ring"]]) == (second.key, [second.tag])
-    assert browser.get("/bell/news?after=nobody").json == {"newest": second.key, "ring": []}
+    assert (told["newest"], [one["tag"] for one in told["ring"]]) == (str(second.id), [second.tag])
+    assert browser.get("/bell/news?after=nobody").json == nothing | {"newest": str(second.id)}
+    write.execute(update(Copy).values(label_ids=["TRASH"]))  # nor does one that nobody may read hold up the next
+    write.commit()
+    reads(write, team, ringing, 5)
+    [summary] = browser.get(f"/bell/news?after={second.id}").json["ring"]  # type: ignore[index]
+    assert summary["title"] == "5 more things to know"
+    app.extensions[EXTENSION].now = lambda: ringing.clock + timedelta(hours=13)
+    assert browser.get(f"/bell/news?after={second.id}").json["ring"] == []  # type: ignore[index]
 
 
 def test_an_open_page_is_silent_in_quiet_hours(
     app: Flask, browser: FlaskClient, write: Session, team: Team, ringing: Ringing
 ) -> None:
-    from tests.webhooks.bells.test_telling import wish
-    from tracker.web.frame import EXTENSION
-
     app.extensions[EXTENSION].now = lambda: ringing.clock
     reads(write, team, ringing, 1)
-    first = ringing.told()[0].key
+    first = str(ringing.told()[0].id)
+    reads(write, team, ringing, 2)
+    wish(write, team.alice, quiet=(time(8, 30), time(10)))
+    told = browser.get(f"/bell/news?after={first}").json
+    assert told is not None
+    assert (told["ring"], told["newest"]) == ([], first)
+    ringing.later(seconds=told["wait"])  # then the page looks again: together, as they came in quiet hours
+    told = browser.get(f"/bell/news?after={first}").json
+    assert [one["title"] for one in told["ring"]] == ["2 more things to know"]  # type: ignore[index]
+    assert told["newest"] == str(ringing.told()[-1].id)  # type: ignore[index]
+
+
+@pytest.mark.usefixtures("private")
+def test_a_page_is_silent_only_beside_a_browser_that_is_this_persons(
+    app: Flask, browser: FlaskClient, write: Session, team: Team, ringing: Ringing
+) -> None:
+    app.extensions[EXTENSION].now = lambda: ringing.clock
+    endpoint = "https://push.example/shared"
+    here = "&browser=" + hashlib.sha256(endpoint.encode()).hexdigest()
     reads(write, team, ringing, 1)
-    wish(write, team.alice, quiet=(time(0), time(23, 59)))
-    assert browser.get(f"/bell/news?after={first}").json["ring"] == []  # type: ignore[index]
+    told = browser.get(f"/bell/news?after=-{here}").json
+    assert told is not None
+    assert (told["mine"], len(told["ring"])) == (False, 1)
+    ringing.switch_on(team.alice, Browser(endpoint).keys)
+    told = browser.get(f"/bell/news?after=-{here}").json
+    assert told is not None
+    assert (told["mine"], told["ring"]) == (True, [])
+    assert browser_of(app, team.bob).get(f"/bell/news?after=-{here}").json["mine"] is False  # type: ignore[index]
 
 
 def test_what_is_new_is_told_to_the_users_pages_alone(write: Session, team: Team) -> None:

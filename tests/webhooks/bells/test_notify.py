@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from config.cli import base, main, notify
@@ -88,6 +89,27 @@ def test_it_hears_at_once_and_stops(furnished: Rooms, write: Session, team: Team
         thread.join(timeout=10)
     assert len(shown) == 1
     assert not thread.is_alive()
+
+
+def test_a_database_that_is_away_is_said_once_and_nothing_is_lost(
+    furnished: Rooms, write: Session, team: Team, ringing: Ringing, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    shown: list[str] = []
+    notifier = Notifier(furnished, team.alice, lambda told: shown.append(told["title"]))
+    notifier.look()
+    read(write, team, ringing)
+    with monkeypatch.context() as away:
+        away.setattr(notify.notices, "ringing", _gone)
+        for _ in range(3):
+            notifier._look_or_wait()
+    assert capsys.readouterr().err.count("The database can't be asked (it went away)") == 1
+    notifier._look_or_wait()
+    assert len(shown) == 1
+
+
+def _gone(*_: object, **__: object) -> None:
+    raise OperationalError("SELECT", {}, Exception("it went away"))
 
 
 def test_by_the_command_line(

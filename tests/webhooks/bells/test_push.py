@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
@@ -17,13 +22,18 @@ from tracker.addresses import Address
 from tracker.conversations import Conversation
 from tracker.db import transaction
 from tracker.messages import Copy
-from webhooks.bells import deliveries, push
+from webhooks.bells import deliveries, push, telling
+from webhooks.bells.bells import Made
 from webhooks.bells.deliveries import ARROWS, LEASE, LIFE, PushDelivery, State
+from webhooks.bells.flights import Flights, origin_of
 from webhooks.bells.notices import Notification
 from webhooks.bells.push import Address as Endpoint
 from webhooks.bells.push import Push, Signer
 from webhooks.bells.subscriptions import PushSubscription
 from webhooks.tracks import TrackedEmail
+from webhooks.web.base import assets
+
+STATIC = Path(assets.static_folder or "")
 
 
 @pytest.fixture
@@ -194,8 +204,6 @@ def test_a_claim_that_was_taken_over_is_its_new_holders_to_settle(
 ) -> None:
     ringing.read(proposal)
     with transaction(ringing.sessions) as session:
-        from webhooks.bells import telling
-
         telling.read_some(session, ringing.clock)
     with transaction(ringing.sessions) as session:
         [first] = deliveries.claim(session, ringing.clock, 10)
@@ -235,8 +243,6 @@ def test_who_may_not_read_the_mail_any_more_hears_nothing(
 ) -> None:  # fmt: skip
     ringing.read(proposal)
     with transaction(ringing.sessions) as session:
-        from webhooks.bells import telling
-
         telling.read_some(session, ringing.clock)
     write.execute(update(Copy).where(Copy.message_id == proposal.message_id).values(label_ids=["TRASH"]))
     write.commit()
@@ -264,7 +270,7 @@ def test_a_storm_is_ten_pushes_and_one_summary(
     rang = service.rang(chrome)
     assert len(rang) == deliveries.BURST + 1
     assert rang[-1]["title"] == "12 more things to know"
-    assert rang[-1]["url"] == "/bell"
+    assert rang[-1]["url"] == f"/bell?upto={ringing.told()[-1].key}"  # a later one is another, and rings
     assert set(states(ringing)) == {State.SENT}
 
 
@@ -314,3 +320,145 @@ def test_what_became_of_deliveries_is_forgotten_after_a_while(
         assert deliveries.tidy(session, ringing.clock) == 0
         assert deliveries.tidy(session, ringing.clock + deliveries.KEPT + timedelta(minutes=1)) == 1
         assert session.scalars(select(PushDelivery)).all() == []
+
+
+def test_no_more_is_claimed_than_can_be_sent_now_and_a_full_push_service_waits(
+    service: PushService, chrome: Browser, ringing: Ringing, team: Team, write: Session
+) -> None:
+    elsewhere = Browser("https://other.example/bob")
+    ringing.switch_on(team.bob, elsewhere.keys)
+    for number in range(4):
+        for user, mailbox in ((team.alice, team.mailbox), (team.bob, team.bobs)):
+            mail = tracked_mail(write, user, mailbox, subject=f"{user.name} {number}")
+            write.commit()
+            ringing.read(mail)
+    with transaction(ringing.sessions) as session:
+        telling.read_some(session, ringing.clock)
+    ours, theirs = origin_of(chrome.endpoint), origin_of(elsewhere.endpoint)
+
+    def claimed(room: deliveries.Room | int) -> list[str]:
+        with transaction(ringing.sessions) as session:
+            found = deliveries.claim(session, ringing.clock, room)
+            return [origin_of(one.subscription.endpoint) for one in found]
+
+    assert len(claimed(1)) == 1
+    assert claimed(deliveries.Room(3, {ours: 0})) == [theirs] * 3
+    assert claimed(deliveries.Room(9, {ours: 2}, most=0)) == [ours] * 2
+
+
+def test_a_slow_push_service_takes_few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    flights = Flights(24)
+    assert flights.most == 20
+    begun = flights.begin("https://slow.example/")
+    assert flights.room() == {"https://slow.example/": 19}
+    monkeypatch.setattr("webhooks.bells.flights.SLOW", -1.0)
+    assert flights.room() == {"https://slow.example/": 2}
+    assert not flights.end("https://slow.example/", begun)
+    assert (flights.room(), flights.free()) == ({"https://slow.example/": 3}, 24)
+
+
+def test_what_was_seen_while_its_worker_died_does_not_ring(
+    service: PushService, chrome: Browser, ringing: Ringing, proposal: TrackedEmail, write: Session
+) -> None:
+    ringing.read(proposal)
+    with transaction(ringing.sessions) as session:
+        telling.read_some(session, ringing.clock)
+        deliveries.claim(session, ringing.clock, 1)
+    write.execute(update(Notification).values(seen_at=ringing.clock))
+    write.commit()
+    ringing.clock += LEASE
+    ringing.work()
+    assert (states(ringing), service.came) == ([State.SEEN], [])
+
+
+def test_a_claim_that_waited_too_long_is_not_sent(
+    service: PushService, chrome: Browser, ringing: Ringing, proposal: TrackedEmail
+) -> None:
+    ringing.read(proposal)
+    hand_over = ringing.bells._hand_over
+
+    def late(made: Made) -> None:
+        ringing.later(seconds=50)
+        hand_over(made)
+
+    ringing.bells._hand_over = late  # type: ignore[method-assign]
+    ringing.bells.step()
+    assert (states(ringing), service.came) == ([State.SENDING], [])
+
+
+def test_one_test_at_a_time_and_the_next_rings_again(
+    service: PushService, chrome: Browser, ringing: Ringing, write: Session
+) -> None:
+    subscription = write.scalars(select(PushSubscription)).one()
+    for _ in range(2):
+        for _ in range(3):
+            deliveries.add_test(write, subscription, ringing.clock)
+        write.commit()
+        ringing.work()
+        ringing.later(seconds=1)
+    one, other = service.rang(chrome)
+    assert one["tag"] == other["tag"]
+    assert one["url"] != other["url"]
+
+
+# What the scripts of the browser do, without a browser.
+SUMMARIES = """
+const vm = require("vm"), fs = require("fs"), shown = [], hear = {}, there = {};
+const registration = {
+  getNotifications: async ({ tag }) => (there[tag] ? [there[tag]] : []),
+  showNotification: async (title, options) => { there[options.tag] = options; shown.push(options.renotify); },
+};
+const self = { location: { origin: "https://t.example" }, registration, clients: { matchAll: async () => [] }, addEventListener: (kind, how) => { hear[kind] = how; } };
+vm.runInNewContext(fs.readFileSync(process.argv[1], "utf8"), { self, URL });
+(async () => {
+  for (const url of JSON.parse(process.argv[2])) {
+    let done;
+    hear.push({ data: { json: () => ({ title: "t", tag: "s", url }) }, waitUntil: (one) => { done = one; } });
+    await done;
+  }
+  console.log(JSON.stringify(shown));
+})();
+"""  # noqa: E501
+PAGE = """
+const vm = require("vm"), fs = require("fs"), kept = JSON.parse(process.argv[2]);
+let gone = false;
+const found = { endpoint: "https://push.example/1", unsubscribe: async () => { gone = true; } };
+const here = { dataset: { bell: "bob", newest: "", news: "/bell/news" }, matches: () => false };
+const document = { readyState: "complete", addEventListener: () => {}, querySelector: (one) => (one === "[data-bell]" ? here : null) };
+const getRegistration = async () => ({ pushManager: { getSubscription: async () => found } });
+const localStorage = { getItem: (name) => kept[name] ?? null, setItem: (name, value) => { kept[name] = value; } };
+const fetch = async () => ({ ok: true, json: async () => ({ newest: "", ring: [], mine: process.argv[3] === "mine" }) });
+class Notification { static permission = "granted"; }
+const window = { Notification, PushManager: class {}, isSecureContext: true };
+const navigator = { serviceWorker: { getRegistration } };
+vm.runInNewContext(fs.readFileSync(process.argv[1], "utf8"), { document, window, navigator, localStorage, fetch, Notification, crypto, TextEncoder, URLSearchParams, setTimeout, clearTimeout });
+setTimeout(() => console.log(JSON.stringify([gone, kept["tracker.bell.owner"] ?? null])), 50);
+"""  # noqa: E501
+
+
+def node(script: str, *arguments: str) -> Any:
+    program = shutil.which("node")
+    if program is None:
+        pytest.skip("there is no node")
+    done = subprocess.run([program, "-e", script, *arguments], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def test_a_second_summary_rings_and_the_same_once_more_does_not() -> None:
+    urls = json.dumps(["/bell?upto=a", "/bell?upto=a", "/bell?upto=b"])
+    assert node(SUMMARIES, str(STATIC / "sw.js"), urls) == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("kept", "server", "gone", "owner"),
+    [
+        ({"tracker.bell.owner": "bob"}, "", False, "bob"),
+        ({"tracker.bell.owner": "alice"}, "mine", True, "alice"),
+        ({}, "", True, None),
+        ({}, "mine", False, "bob"),
+    ],
+)
+def test_on_a_page_of_somebody_else_the_subscription_ends(
+    kept: dict[str, str], server: str, gone: bool, owner: str | None
+) -> None:
+    assert node(PAGE, str(STATIC / "bell.js"), json.dumps(kept), server) == [gone, owner]

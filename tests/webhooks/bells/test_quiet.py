@@ -26,9 +26,12 @@ times = st.times().map(lambda one: one.replace(second=0, microsecond=0))
 instants = st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1), timezones=st.just(UTC))
 
 
+@settings(deadline=None)
 @given(times, times, st.sampled_from(ZONES), instants)
 @example(time(22), time(2, 30), "Europe/Berlin", datetime(2026, 3, 29, 0, 15, tzinfo=UTC))  # 02:30 is jumped over
 @example(time(1), time(2, 30), "Europe/Berlin", datetime(2026, 10, 25, 0, 15, tzinfo=UTC))  # 02:15 comes twice
+@example(time(22), time(2, 30), "Europe/Berlin", datetime(2026, 10, 25, 1, 5, tzinfo=UTC))  # 02:05 once more
+@example(time(2, 30), time(3, 30), "Europe/Berlin", datetime(2026, 10, 25, 0, 45, tzinfo=UTC))  # put back
 def test_quiet_hours_end_where_they_are_over(begins: time, ends: time, zone: str, now: datetime) -> None:
     kept, there = NotificationSettings(quiet_from=begins, quiet_until=ends), ZoneInfo(zone)
     end = wishes.quiet_until(kept, there, now)
@@ -36,8 +39,10 @@ def test_quiet_hours_end_where_they_are_over(begins: time, ends: time, zone: str
         assert not wishes.is_quiet(kept, there, now)
         return
     assert wishes.is_quiet(kept, there, now)
-    assert now < end <= now + timedelta(hours=26)
+    assert now < end <= now + timedelta(hours=50)  # an end that a clock jumps over is the next day's
     assert not wishes.is_quiet(kept, there, end)
+    between = [now + (end - now) * part / 97 for part in range(97)]
+    assert all(wishes.is_quiet(kept, there, at) for at in [*between, end - timedelta(microseconds=1)])
 
 
 def test_without_both_times_nothing_is_quiet() -> None:

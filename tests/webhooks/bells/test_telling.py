@@ -15,12 +15,12 @@ from tests.tracker.domain import NOW, a_box, conversation_of, pipeline, stage
 from tests.tracker.web.conftest import Team
 from tests.tracker.web.factories_web import BOB, CHARLIE, a_mail
 from tests.webhooks.bells.ringing import Ringing, tracked_mail
-from tracker import activities, boxes, events, filing, mailboxes, people
+from tracker import activities, boxes, conversations, events, filing, mailboxes, people
 from tracker.boxes import Box
 from tracker.db import transaction
 from tracker.mailboxes import Mailbox
 from tracker.people import User
-from webhooks.bells import telling, wishes, words
+from webhooks.bells import notices, telling, wishes, words
 from webhooks.bells.kinds import Channel, Kind, defaults
 from webhooks.bells.notices import Notification
 from webhooks.bells.wishes import Digest
@@ -421,3 +421,64 @@ def test_each_event_is_told_once_whatever_dies_and_commits_late(
     told = [one for one in ringing.told() if one.thing not in before]
     assert sorted(one.thing for one in told) == sorted(f"task:{id(steps)}-{one + 1}" for one in range(number))
     assert all(one.count == 1 for one in told)
+
+
+# -- one that can't be told
+
+
+def test_an_event_about_what_is_gone_keeps_no_other_back(
+    write: Session, team: Team, ringing: Ringing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mails = [tracked_mail(write, team.alice, team.mailbox, subject=subject) for subject in ("A", "B", "C")]
+    other = a_mail(write, team.mailbox, "Other")
+    write.commit()
+    ringing.read(mails[0])
+    conversations._merge(write, mails[0].conversation_id or 0, other.id)  # before anybody was told
+    write.commit()
+    gone = {"conversation_id": 987654, "box_id": 987654, "mailbox_id": team.mailbox.id}
+    ringing.happen(team.alice.team_id, "email.failed", data={"email": "e", "subject": "S"}, **gone)
+    ringing.work()
+    assert len(ringing.told()) == 2
+    row = telling._row
+    bad = mails[1].key
+
+    def failing(around: Any, told: Any, now: Any) -> Notification:
+        made = row(around, told, now)
+        made.conversation_id = 987654 if told.thing == f"mail:{bad}" else made.conversation_id
+        return made
+
+    monkeypatch.setattr(telling, "_row", failing)  # what was there goes between the look and the row
+    for one in mails[1:]:
+        ringing.read(one)
+    ringing.work()
+    assert [one.title for one in said(ringing, team.alice)[2:]] == [f"{CHARLIE} probably read “C”"]
+    monkeypatch.setitem(words._SAYERS, Kind.TROUBLE, lambda *_: 1 / 0)
+    assert len(said(ringing, team.alice)) == 2
+
+
+def said(ringing: Ringing, user: User) -> list[words.Said]:
+    told = ringing.told(user)
+    with transaction(ringing.sessions) as session:
+        return words.say(session, told, {user.id: session.get_one(User, user.id)})
+
+
+def test_a_mail_where_nobody_of_ours_wrote_answers_nothing(write: Session, team: Team, ringing: Ringing) -> None:
+    connected(write, NOW - timedelta(days=30))
+    box = a_box(write, team.viewer, "Acme deal", CHARLIE)
+    filing.file(write, team.viewer, a_mail(write, team.mailbox, "A question", at=NOW), box)
+    write.commit()
+    ringing.work()
+    assert [one.split(" ", 1)[1] for one in sentences(ringing, team.alice)] == ["wrote “A question”"]
+
+
+def test_what_was_long_ago_is_forgotten(write: Session, team: Team, ringing: Ringing) -> None:
+    mails = [tracked_mail(write, team.alice, team.mailbox, subject=str(number)) for number in range(3)]
+    write.commit()
+    for mail in mails:
+        ringing.read(mail)
+    ringing.work()
+    first, second, _ = ringing.told()
+    write.execute(update(Notification).where(Notification.id == first.id).values(seen_at=NOW))
+    write.execute(update(Notification).where(Notification.id == second.id).values(created_at=NOW - notices.KEPT))
+    later = NOW + notices.SEEN_KEPT
+    assert [notices.tidy(write, later + timedelta(seconds=1)) for _ in range(2)] == [2, 0]

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import json
+import os
 import random
+import resource
+import signal
 from collections import Counter
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,9 +30,9 @@ from tracker.db import Sessions, plain_url
 from webhooks import hit_journal
 from webhooks.client_address import client_address, networks
 from webhooks.hit_journal import Full, Journal
-from webhooks.hit_limits import TOKEN_HITS, Limits
+from webhooks.hit_limits import TOKEN_HITS, TOKEN_MOST, Limits
 from webhooks.hit_record import Hit, a_hit, uuid7, words
-from webhooks.hit_store import Store, latest
+from webhooks.hit_store import Store, _ask, latest
 from webhooks.hit_writer import Writer
 
 OURS = networks("10.0.0.0/8, 2001:db8::1 192.0.2.7")
@@ -119,10 +126,20 @@ def test_each_is_kept_or_counted_and_the_first_of_each_is_kept(
 
 def test_of_one_token_only_so_many_are_kept_in_an_hour() -> None:
     limits = Limits()
-    keys = Counter(limits.admit("t", f"1.1.{n // 250}.{n % 250}", "x", n * 2.0, new).key for n in range(1000))
+    keys = Counter(limits.admit("t", f"1.1.{n % 9}.1", f"x {n}", n * 2.0, new).key for n in range(1000))
     assert len(keys) == TOKEN_HITS
     assert limits.admit("t", None, "x", 3601.0, new).key not in keys
     assert limits.admit("other", None, "x", 1.0, new).key not in keys
+
+
+def test_a_reader_who_comes_after_a_scanner_is_kept_and_there_is_a_bound_to_that() -> None:
+    limits = Limits()
+    for n in range(TOKEN_HITS):
+        limits.admit("t", f"1.1.{n}.1", "scan", n * 0.1, new)
+    reader = limits.admit("t", "66.249.84.1", "proxy", 1800.0, new)
+    assert limits.admit("t", "66.249.84.1", "proxy", 1900.0, new) is reader
+    keys = {limits.admit("t", f"1.2.{n // 250}.{n % 250}", "x", 2000.0 + n, new).key for n in range(1000)}
+    assert len(keys) == TOKEN_MOST - TOKEN_HITS - 1  # the others are counted on the last of them
 
 
 def test_a_flood_from_one_address_is_counted_but_a_new_token_is_kept() -> None:
@@ -147,6 +164,19 @@ def test_what_is_remembered_is_bounded() -> None:
 
 
 # -- records and the journal
+
+
+def test_a_line_is_small_whatever_headers_come() -> None:
+    fat = {f"sec-{n}": "\xe4" * 200 for n in range(18)}
+    hit = a_hit(
+        "open", NOBODY, NOW, None, "\U0001f600" * 500, {"method": "GET", **fat, "purpose": "prefetch"}, None
+    )
+    said = json.loads(hit.line())
+    assert len(hit.line()) < 3000
+    assert said["agent"] == "?" * 500
+    assert said["headers"]["method"] == "GET"
+    usual = a_hit("open", NOBODY, NOW, None, "Grüße", {"via": "é"}, None)
+    assert (json.loads(usual.line())["agent"], json.loads(usual.line())["headers"]) == ("Grüße", {"via": "é"})
 
 
 @given(st.binary(max_size=60), st.integers(1, 20))
@@ -222,6 +252,64 @@ def test_a_full_journal_says_so_and_keeps_what_it_has(tmp_path: Path, monkeypatc
     assert read(hit_journal.waiting(tmp_path)[0]) == [*made[:4], made[5]]
 
 
+def test_what_a_full_disk_cuts_short_is_not_said_to_be_kept_and_harms_nothing_after_it(tmp_path: Path) -> None:
+    journal, made = Journal(tmp_path), lines(20)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        journal.append(made[:1])
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+        with pytest.raises(Full, match="can't be written"):
+            journal.append(made[1:])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    journal.append(made[5:6])
+    journal.close()
+    assert [one for path in hit_journal.waiting(tmp_path) for one in read(path)] == [made[0], made[5]]
+
+
+def test_a_file_that_can_not_be_repaired_is_left_for_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, made = Journal(tmp_path), lines(3)
+    journal.append(made[:1])
+
+    def refuse(*_: object) -> None:
+        raise OSError("disk on fire")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", refuse)
+        patch.setattr("os.ftruncate", refuse)
+        with pytest.raises(Full):
+            journal.append(made[1:2])
+    assert not journal.is_open
+    journal.append(made[2:])
+    journal.close()
+    assert len(hit_journal.waiting(tmp_path)) == 2
+
+
+def test_a_file_that_is_being_made_is_nobodys_to_take_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[Path]] = []
+    lock = fcntl.flock
+
+    def slowly(file: Any, how: int) -> None:
+        seen.append(hit_journal.waiting(tmp_path))
+        if len(seen) == 1:  # somebody tidies up: it is made again
+            for path in tmp_path.iterdir():
+                path.unlink()
+        lock(file, how)
+
+    old = tmp_path / f"1-1.journal{hit_journal.UNBORN}"
+    old.touch()
+    os.utime(old, (1, 1))
+    monkeypatch.setattr(fcntl, "flock", slowly)
+    journal = Journal(tmp_path)
+    journal.append(lines(1))
+    assert seen == [[], []]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 # -- the statement
 
 
@@ -247,6 +335,24 @@ def test_what_is_taken_in_again_only_counts_up(sessions: Sessions, session: Sess
     found = hits(session)
     assert [(one.kind, one.repeats) for one in found] == [("click", 5), ("open", 0)]
     assert (found[0].agent, found[0].headers, found[0].user_key) == ("\\u0000 'x'", {"via": '"\\'}, "someone")
+
+
+@pytest.mark.parametrize("error", [psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure])
+def test_whoever_is_chosen_to_give_way_asks_once_more(error: type[Exception]) -> None:
+    asked: list[Any] = []
+
+    class Connection:
+        async def execute(self, *_: Any, **__: Any) -> Any:
+            asked.append(1)
+            if len(asked) == 1:
+                raise error("two wait for each other")
+            return self
+
+        async def fetchone(self) -> tuple[str, dict[str, str]]:
+            return "", {"a-b": "https://example.com"}
+
+    connection: Any = Connection()
+    assert apart(_ask(connection, "[]")) == {"ab": "https://example.com"}
 
 
 def test_a_database_that_only_takes_its_time_is_not_waited_for(

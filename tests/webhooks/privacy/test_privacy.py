@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -19,16 +19,18 @@ from config import worker
 from config.cli import main
 from config.rooms import Rooms
 from config.settings import load
-from tests.tracker.domain import NOW, a_contact
+from tests.tracker.domain import NOW, a_box, a_contact
 from tests.tracker.web.conftest import Team
 from tests.tracker.web.factories_web import a_mail, browser_of
 from tests.webhooks.reading import ANNA, SENT, TOM, a_hit, a_tracked_mail
-from tracker import contacts, people
+from tracker import contacts, events, people
 from tracker.db import Sessions, new_key, utc_now
 from tracker.events import Event
 from tracker.messages import Message
 from tracker.people import system_viewer
+from tracker.web.frame import EXTENSION
 from webhooks import privacy, privacy_export, tracking_settings
+from webhooks.bells import telling as bells_telling
 from webhooks.bells.notices import Notification
 from webhooks.hits import Hit
 from webhooks.tracking_settings import NeverTracked, Source
@@ -172,23 +174,62 @@ def test_an_unknown_token_is_answered_as_most_mails_are(
         known = method(f"/privacy/{token}")
         for unknown in ("x" * 32, "x", "%00", "ü", "x" * 5000):
             answer = method(f"/privacy/{unknown}")
-            assert (answer.status_code, answer.text) == (known.status_code, known.text)
+            one, other = (re.sub(r'value="[^"]*"', "", each.text) for each in (answer, known))
+            assert (answer.status_code, one, len(answer.text)) == (known.status_code, other, len(known.text))
     assert noted(sessions) == {ANNA: "self"}
 
 
-def test_who_changed_their_mind_is_tracked_again(stranger: FlaskClient, team: Team, sessions: Sessions) -> None:
+def ticket(page: str) -> str:
+    """What the button that takes it back sends."""
+    return str(re.search(r'name="again" value="([^"]*)"', page)[1])  # type: ignore[index]
+
+
+def test_whoever_said_it_takes_it_back_and_nobody_else(
+    app: Flask, stranger: FlaskClient, team: Team, sessions: Sessions
+) -> None:
     mail = put(sessions, team, ANNA)
-    again = {"again": "1"}
-    assert "may be tracked again" in stranger.post(f"/privacy/{mail.token}", data=again).text
+    path = f"/privacy/{mail.token}"
+    with sessions() as session, session.begin():
+        tracking_settings.never_track(session, team.alice.team_id, ANNA, NOW)  # one of us marked her, too
+
+    def sources() -> list[str]:
+        with sessions() as session:
+            return sorted(session.scalars(select(NeverTracked.source)))
+
+    hers = ticket(stranger.post(path).text)
+    dummy = ticket(stranger.post(f"/privacy/{'x' * 32}").text)
+    for forged in ("1", "", dummy, "é\x00", hers[:-4] + "AAA="):
+        stranger.post(path, data={"again": forged})
+    assert sources() == ["person", "self"]
+    answer = stranger.post(path, data={"again": hers})
+    assert "is taken back" in answer.text
+    assert sources() == ["person"]  # what one of us marked, they don't take back
+    # Said by the sender, to take it back once Anna has said it too.
+    senders = ticket(stranger.post(path).text)
+    annas = ticket(stranger.post(path).text)
+    assert len(annas) == len(senders)
+    for late in (senders, annas, hers):
+        assert stranger.post(path, data={"again": late}).text == answer.text
+    assert sources() == ["person", "self"]
+
+
+def test_a_ticket_holds_for_an_hour(app: Flask, stranger: FlaskClient, team: Team, sessions: Sessions) -> None:
+    mail = put(sessions, team, ANNA)
+    again = {"again": ticket(stranger.post(f"/privacy/{mail.token}").text)}
+    app.extensions[EXTENSION].now = lambda: utc_now() + timedelta(minutes=61)
+    stranger.post(f"/privacy/{mail.token}", data=again)
+    assert noted(sessions) == {ANNA: "self"}
+
+
+def test_saying_it_and_taking_it_back_by_turns_does_not_fill_the_log(
+    stranger: FlaskClient, team: Team, sessions: Sessions
+) -> None:
+    path = f"/privacy/{put(sessions, team, ANNA).token}"
+    for _ in range(20):
+        stranger.post(path, data={"again": ticket(stranger.post(path).text)})
     with sessions() as session:
-        assert session.scalar(select(func.count()).select_from(Event).where(Event.kind == "tracking.again")) == 0
-    stranger.post(f"/privacy/{mail.token}")
-    stranger.post(f"/privacy/{mail.token}", data=again)
-    assert noted(sessions) == {}
-    with sessions() as session, session.begin():  # what one of us marked, they don't take back
-        tracking_settings.never_track(session, team.alice.team_id, ANNA, NOW)
-    stranger.post(f"/privacy/{mail.token}", data=again)
-    assert noted(sessions) == {ANNA: "person"}
+        assert session.scalar(select(func.count()).select_from(Event).where(Event.kind.like("tracking.%"))) == 11
+    assert noted(sessions) == {ANNA: "self"}
 
 
 def test_what_somebody_types_is_text(stranger: FlaskClient, team: Team, sessions: Sessions) -> None:
@@ -229,6 +270,42 @@ def test_all_that_is_kept_of_somebody_is_handed_out(session: Session, team: Team
     ]
     assert found["never_tracked"][0]["why"] == "she said so"
     assert found["mails_of_teammates_left_out"] == 0
+
+
+def test_our_own_side_and_what_is_not_judged_is_not_handed_out(session: Session, team: Team) -> None:
+    mail = a_tracked_mail(session, team.alice, ANNA)
+    a_hit(session, mail, verdict="own", why="Alice’s own look", agent="Alice’s Firefox", address="198.51.100.7")
+    a_hit(session, mail, NOW, verdict=None, rules=0, agent="Bob’s Firefox", address="198.51.100.8")
+    own, unjudged = told(session, team)["mails"][0]["hits"]
+    assert own == {"at": own["at"], "verdict": "own", "why": "our own side"}
+    assert {"address", "program", "headers"} & set(unjudged) == set()
+
+
+def test_what_the_log_has_is_handed_out_and_after_erasing_neither_shown_nor_told(
+    session: Session, team: Team, browser: FlaskClient
+) -> None:
+    box = a_box(session, team.viewer, "Acme deal")
+    mail = a_tracked_mail(session, team.alice, ANNA, box_id=box.id, clicked=3, told_clicks=3, told_at=NOW)
+
+    def click(host: str, at: datetime) -> None:
+        data = {"tracked": mail.key, "host": host, "first": True}
+        events.record(session, mail.team_id, "email.clicked", at=at, box_id=box.id, data=data)
+        session.commit()
+
+    click("secret.example", NOW)
+    assert "secret.example" in browser.get(f"/b/{box.key}").text
+    assert [one["host"] for one in told(session, team)["mails"][0]["log"]] == ["secret.example"]
+    privacy.erase(session, team.viewer, [ANNA], NOW, never=False)
+    session.commit()
+    with session.begin():
+        bells_telling.tell(session, session.scalars(select(Event).where(Event.kind == "email.clicked")).all(), NOW)
+        assert session.scalars(select(Notification)).all() == []
+        session.refresh(mail)
+        assert (mail.told_clicks, told(session, team)["mails"][0]["log"]) == (0, [])
+    assert "secret.example" not in browser.get(f"/b/{box.key}").text
+    mail.clicked = 1
+    click("later.example", NOW + timedelta(hours=1))
+    assert "later.example" in browser.get(f"/b/{box.key}").text
 
 
 def test_of_a_mail_to_several_no_address_is_handed_out(session: Session, team: Team) -> None:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, select, text
 from sqlalchemy.orm import Session
 
 from tests.tracker.domain import NOW, a_team
 from tests.tracker.web.conftest import Team
 from tests.webhooks.reading import SENT, a_hit, a_tracked_mail
 from tests.webhooks.reads.sent_mail import a_sent_mail
-from tracker.db import Sessions
+from tracker.db import Sessions, plain_url
+from tracker.events import Event
 from webhooks import judge as judging
 from webhooks import own_side
 from webhooks.hits import CHANNEL
 from webhooks.judge import NAME, Judge
-from webhooks.tracks import TrackedEmail
+from webhooks.tracks import TrackedEmail, TrackedLink
+from webhooks.verdicts.news import CLICKED, HOLD
 
 
 @pytest.fixture
@@ -106,6 +109,64 @@ def test_a_report_that_comes_a_moment_after_the_hit_takes_the_read_back(
     assert views(sessions, mail.id) == 0
     write.refresh(hit)
     assert hit.verdict == "own"
+
+
+def test_a_report_has_the_mail_judged_again_at_once(
+    sessions: Sessions, database_url: str, team: Team, write: Session
+) -> None:
+    mail, conversation = a_sent_mail(write, team)
+    a_hit(write, mail, NOW, rules=0, verdict=None, why=None)
+    write.commit()
+    judge = Judge(sessions, database_url, lambda: NOW + timedelta(seconds=1))
+    judge.step()
+    with psycopg.connect(plain_url(database_url), autocommit=True) as listening:
+        listening.execute(f"LISTEN {CHANNEL}")
+        own_side.seen(write, team.alice.id, conversation.id, NOW + timedelta(seconds=1))
+        write.commit()
+        assert list(listening.notifies(timeout=2, stop_after=1))
+    judge.step()
+    assert views(sessions, mail.id) == 0
+
+
+def test_a_step_ends_though_hits_come_without_an_end(
+    judge: Judge, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judging, "STEP", 0.05)
+    monkeypatch.setattr(judging.reads, "judge_some", lambda *_: 1)
+    began = time.monotonic()
+    assert judge.step() > 1
+    assert time.monotonic() - began < 2
+    assert judge._is_due()
+
+
+def test_a_click_that_was_held_is_told_without_another_word(
+    sessions: Sessions, engine: Engine, database_url: str
+) -> None:
+    with sessions() as session, session.begin():
+        mail = a_tracked_mail(session, a_team(session), links=["https://acme.test/a", "https://acme.test/b"]).id
+    judge = Judge(sessions, database_url, lambda: datetime.now(UTC))
+    judge.start()
+    try:
+        within(10, lambda: listening(engine))
+        time.sleep(0.3)
+        with sessions() as session, session.begin():
+            link = session.scalars(select(TrackedLink.id)).first()
+            at = datetime.now(UTC)
+            a_hit(
+                session, session.get_one(TrackedEmail, mail), at, kind="click", link_id=link, rules=0,
+                agent="Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+                address="203.0.113.9",
+            )  # fmt: skip
+            session.execute(text(f"NOTIFY {CHANNEL}"))
+
+        def told() -> bool:
+            with sessions() as session:
+                return bool(session.scalars(select(Event).where(Event.kind == CLICKED)).all())
+
+        within(3, told)
+        assert HOLD <= datetime.now(UTC) - at < HOLD + timedelta(seconds=0.5)
+    finally:
+        judge.stop()
 
 
 def test_it_stops_soon(judge: Judge) -> None:

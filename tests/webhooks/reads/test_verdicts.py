@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timedelta
 from ipaddress import ip_network
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from bench.reads import SENT_AT, corpus
 from webhooks.tracks import Confidence
 from webhooks.verdicts import Known, RawHit, Seen, Sent, Verdict, agents, judge, networks
-from webhooks.verdicts.news import CLICKED, READ, News, Told, news
+from webhooks.verdicts.news import CLICKED, HOLD, READ, News, Told, held_until, news
 
 PROXY = "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)"
 CHROME = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36"
@@ -141,8 +142,13 @@ def test_the_corpus_says_the_same_backwards(scenario: Any) -> None:
 # -- what is told
 
 
-def told(hits: list[RawHit], before: Told = NOTHING_TOLD) -> tuple[list[News], Told]:
-    return news(judge(SENT, hits, Known()), before)
+LATER = SENT_AT + timedelta(days=99)
+
+
+def told(
+    hits: list[RawHit], before: Told = NOTHING_TOLD, now: datetime = LATER, known: Known = NOTHING_KNOWN
+) -> tuple[list[News], Told]:
+    return news(judge(SENT, hits, known), before, now)
 
 
 def kinds(made: list[News]) -> list[tuple[str, bool, int | None]]:
@@ -173,6 +179,86 @@ def test_a_click_is_told_once_for_a_sitting_and_needs_no_read_beside_it() -> Non
     made, after = told([*clicks, later], after)
     assert kinds(made) == [(CLICKED, False, None)]
     assert told([*clicks, later], after)[0] == []
+
+
+def test_a_scanners_first_click_that_was_told_does_not_swallow_the_readers() -> None:
+    burst = [hit(timedelta(seconds=300 + n), CHROME, address="192.0.2.1", link=n) for n in range(3)]
+    made, after = told(burst[:1])
+    assert kinds(made) == [(CLICKED, True, None)]
+    assert told(burst[:2], after) == ([], after)
+    made, after = told(burst, after)
+    assert (made, after.sittings, after.confidence) == ([], 0, "")
+    reader = hit(timedelta(hours=2), CHROME, address=HOME, link=1)
+    made, after = told([*burst, reader], after)
+    assert kinds(made) == [(CLICKED, True, None)]
+    assert told([*burst, reader], after)[0] == []
+
+
+def test_the_readers_click_is_told_though_it_comes_with_the_rest_of_the_burst() -> None:
+    burst = [hit(timedelta(seconds=300 + n), CHROME, address="192.0.2.1", link=n) for n in range(3)]
+    after = told(burst[:1])[1]
+    reader = hit(timedelta(minutes=8), CHROME, address=HOME, link=1)
+    assert [one.kind for one in told([*burst, reader], after)[0]] == [CLICKED]
+
+
+def test_an_own_view_that_was_told_does_not_swallow_the_read_after_it() -> None:
+    mine, hers = hit(timedelta(minutes=2)), hit(timedelta(hours=2))
+    known = Known(own_views=(("alice", mine.at + timedelta(seconds=1)),))
+    after = told([mine])[1]
+    made, after = told([mine], after, known=known)
+    assert (made, after.confidence) == ([], "")
+    made, after = told([mine, hers], after, known=known)
+    assert kinds(made) == [(READ, True, None)]
+    assert told([mine, hers], after, known=known)[0] == []
+
+
+def test_only_a_cold_click_is_held_and_only_for_a_moment() -> None:
+    click = hit(timedelta(hours=1), CHROME, address=HOME, link=1)
+    soon, then = click.at + timedelta(milliseconds=100), click.at + HOLD
+    assert told([click], now=soon) == ([], NOTHING_TOLD)
+    assert held_until(judge(SENT, [click], NOTHING_KNOWN), NOTHING_TOLD, soon) == then
+    assert kinds(told([click], now=then)[0]) == [(CLICKED, True, None)]
+    warm = [hit(timedelta(minutes=59)), click]
+    assert (CLICKED, True, None) in kinds(told(warm, now=soon)[0])
+
+
+def tabs(first: RawHit) -> dict[str, Verdict]:
+    """Somebody reads, opens three links in tabs within seven seconds, and comes back the next day."""
+    hits = [first] + [hit(timedelta(seconds=640 + n), CHROME, address=HOME, link=n) for n in (0, 3, 7)]
+    hits.append(hit(timedelta(days=1), CHROME, address=HOME, link=1))
+    reading = judge(SENT, hits, Known())
+    return {one.key: reading.hits[one.key].verdict for one in hits}
+
+
+@pytest.mark.parametrize("agent", [PROXY, CHROME])
+def test_three_links_in_tabs_do_not_erase_their_reader(agent: str) -> None:
+    opened = hit(timedelta(minutes=10), agent, address=GOOGLES if agent == PROXY else HOME)
+    first, *burst, later = tabs(opened).values()
+    assert first == (Verdict.PROXY if agent == PROXY else Verdict.PERSON)
+    assert set(burst) == {Verdict.UNCLEAR}
+    assert later == Verdict.PERSON
+
+
+def test_what_looks_around_with_a_burst_is_a_scanner_too() -> None:
+    burst = [hit(timedelta(seconds=300 + n), CHROME, address=HOME, link=n) for n in range(3)]
+    for after, verdict in ((295, Verdict.SCANNER), (330, Verdict.SCANNER), (900, Verdict.PERSON)):
+        assert said(hit(timedelta(seconds=after), CHROME, address=HOME), NOTHING_KNOWN, *burst) == verdict
+
+
+def test_judging_a_thousand_hits_takes_no_time_to_speak_of() -> None:
+    opens = [hit(timedelta(seconds=n), CHROME + "x" * n, address=HOME) for n in range(100, 600)]
+    clicks = [
+        hit(timedelta(seconds=700, milliseconds=n), CHROME, address=HOME, link=n % 2, key=f"{n}")
+        for n in range(500)
+    ]
+    began = time.process_time()
+    judge(Sent(SENT_AT, "alice", 1, 2), [*opens, *clicks], Known())
+    assert time.process_time() - began < 0.4
+
+
+def test_a_make_of_phones_is_no_bot() -> None:
+    assert not agents.is_bot("Mozilla/5.0 (Linux; Android 13; CUBOT P80) AppleWebKit/537.36 Chrome/146.0 Mobile")
+    assert agents.is_bot("Mozilla/5.0 (compatible; Somebot/2.1)")
 
 
 def test_a_version_of_chrome_is_old_by_the_time_of_the_hit() -> None:

@@ -6,6 +6,7 @@ import html as escapes
 import re
 import time
 from itertools import count
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given, settings
@@ -168,6 +169,39 @@ def test_a_proxys_address_of_our_pixel_goes_too() -> None:
     assert not tracking_html.is_pixel("https://other.example/t/x.gif", URL)
 
 
+@pytest.mark.parametrize(
+    "gateway",
+    [
+        "https://eur01.safelinks.protection.outlook.com/?url={quoted}&amp;data=05%7C01&amp;reserved=0",
+        "https://linkprotect.example/url?a={twice}&amp;c=E,1",
+        "https://urldefense.com/v3/__{plain}__;!!Abc-d!x$",
+        "https://www.google.com/url?q={plain}&amp;source=gmail",
+    ],
+)
+def test_what_the_readers_gateway_wrapped_leads_where_it_led(gateway: str) -> None:
+    token, way_out = "-" + "l" * 30 + "_", "w" * 32
+
+    def wrapped(path: str) -> str:
+        plain = f"{URL}/{path}"
+        quoted = quote(plain, safe="")
+        return gateway.format(plain=plain, quoted=quoted, twice=quote(quoted, safe="").lower().replace(
+            path.lower().replace("/", "%252f"), path.replace("/", "%252f")))  # fmt: skip
+
+    foot = (
+        f'<div><font><a target="_blank" href="{wrapped(f"privacy/{way_out}")}"><b>Don’t</b> tell</a></font></div>'
+    )
+    markup = f'<p>See <a href="{wrapped(f"l/{token}")}">our offer</a>, yes.</p>{foot}'
+    assert tracking_html.tokens(markup) == {token, way_out}
+    found = tracking_html.strip(markup, {token: "https://example.com/?a=1&b=2"}, [way_out])
+    assert (
+        found
+        == '<p>See <a href="https://example.com/?a=1&amp;b=2">our offer</a>, yes.</p><div><font></font></div>'
+    )
+    said = tracking_html.unwrapped(f"See {escapes.unescape(wrapped(f'l/{token}'))}.", {token: "https://e.example"})
+    assert said == "See https://e.example."
+    assert tracking_html.strip(markup, {}) == markup
+
+
 def test_a_link_whose_token_nobody_knows_stays_as_it_is() -> None:
     markup = link(f"https://old.example/l/{new_token()}")
     assert tracking_html.strip(markup, {}, public_url=URL) == markup
@@ -181,7 +215,8 @@ def test_a_plain_text_gets_its_addresses_back() -> None:
 @pytest.mark.parametrize(
     "bad",
     ["<a ", '<a href="', "<img src=https://x/t/", f"<img {URL}/t/{PIXEL}.gif", "<a '", f"{URL}/l/",
-     "<div><a href=", '<a "<a ""', "https://" + "a." * 40, f'<div><a href="{URL}/privacy/{PIXEL}">'],
+     "<div><a href=", f"https://x/?u=%2Fl%2F{PIXEL}&", f'<a href="/privacy/{PIXEL}"><b>', "https://x/%2fl%2f",
+     '<a "<a ""', "https://" + "a." * 40, f'<div><a href="{URL}/privacy/{PIXEL}">'],
 )  # fmt: skip
 def test_hostile_html_takes_linear_time_and_never_raises(bad: str) -> None:
     hostile = bad * (400_000 // len(bad))

@@ -72,6 +72,18 @@ def test_a_line_that_grows_too_long_is_written_so_that_mail_carries_it() -> None
     assert found.get_content().strip() == f"<p>{'x' * 2_000}</p>"
 
 
+def test_what_grows_past_ascii_is_not_called_seven_bits() -> None:
+    raw = a_letter("<p>ascii</p>", text="ascii")
+    part = tracking_mime.html_part(raw)
+    assert part is not None
+    assert part.encoding == "7bit"
+    made = tracking_mime.replaced(raw, part, "<p>Don’t</p>")
+    assert made.isascii()
+    found = message_from_bytes(made, policy=policy.default).get_body(("html",))
+    assert isinstance(found, EmailMessage)
+    assert found.get_content().strip() == "<p>Don’t</p>"
+
+
 @given(st.binary(max_size=300).map(lambda raw: raw.replace(b"\r", b"")))
 def test_quoted_printable_comes_back_as_it_was(body: bytes) -> None:
     body = body.replace(b"\n", b"\r\n")

@@ -41,6 +41,9 @@ def upgrade() -> None:
         sa.Column("told_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("told", sa.Text(), server_default="", nullable=False),
         sa.Column("told_clicks", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("told_clicked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tell_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("erased_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("team_id", sa.BigInteger(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("id", sa.BigInteger(), nullable=False),
@@ -81,6 +84,13 @@ def upgrade() -> None:
     op.create_index("ix_tracked_emails_user_id", "tracked_emails", ["user_id", "id"], unique=False)
     op.create_index(
         "ix_tracked_emails_recipients", "tracked_emails", ["recipients"], unique=False, postgresql_using="gin"
+    )
+    op.create_index(
+        "ix_tracked_emails_tell_at",
+        "tracked_emails",
+        ["tell_at"],
+        unique=False,
+        postgresql_where=sa.text("tell_at IS NOT NULL"),
     )
     op.create_index(
         "ix_tracked_emails_rules",

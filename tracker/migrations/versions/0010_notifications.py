@@ -137,7 +137,13 @@ def upgrade() -> None:
         postgresql_where=sa.text("seen_at IS NULL"),
     )
     op.create_index("ix_notifications_user_id_at", "notifications", ["user_id", "at", "id"], unique=False)
-    op.create_index("ix_notifications_user_id_id", "notifications", ["user_id", "id"], unique=False)
+    op.create_index(
+        "ix_notifications_ringing",
+        "notifications",
+        ["user_id", "id"],
+        unique=False,
+        postgresql_where=sa.text("desktop"),
+    )
     op.create_table(
         "push_deliveries",
         sa.Column("subscription_id", sa.BigInteger(), nullable=False),

@@ -66,13 +66,16 @@ def _tracking() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tracking_never")),
     )
-    for name, column, where in (
-        ("uq_tracking_never_team", "team_id", "user_id IS NULL"),
-        ("uq_tracking_never_user", "user_id", "user_id IS NOT NULL"),
+    for name, columns, where in (
+        ("uq_tracking_never_team", ["team_id", "value", "source"], "user_id IS NULL"),
+        ("uq_tracking_never_user", ["user_id", "value"], "user_id IS NOT NULL"),
     ):
-        op.create_index(name, "tracking_never", [column, "value"], unique=True, postgresql_where=sa.text(where))
+        op.create_index(name, "tracking_never", columns, unique=True, postgresql_where=sa.text(where))
     for name in ("track_opens", "track_clicks"):
         op.add_column("scheduled_emails", sa.Column(name, sa.Boolean(), nullable=True))
+    op.add_column(
+        "scheduled_emails", sa.Column("only_tracking", sa.Boolean(), server_default="false", nullable=False)
+    )
 
 
 def _own_side() -> None:
@@ -118,7 +121,7 @@ def _own_side() -> None:
 
 
 def downgrade() -> None:
-    for name in ("track_opens", "track_clicks"):
+    for name in ("track_opens", "track_clicks", "only_tracking"):
         op.drop_column("scheduled_emails", name)
     for table in ("tracking_never", "tracking_users", "tracking_mailboxes"):
         op.drop_table(table)

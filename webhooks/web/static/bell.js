@@ -50,22 +50,38 @@
     const newest = here.dataset.newest || NOTHING;
     const last = kept();
     if (last === newest) return;
-    const silent = !("Notification" in window) || Notification.permission !== "granted" || (await subscription());
-    if (!last || silent) {
+    if (!last || !("Notification" in window) || Notification.permission !== "granted") {
       kept(newest);
       return;
     }
-    const answer = await fetch(`${here.dataset.news}?after=${encodeURIComponent(last)}`, { headers: { Accept: "application/json" } });
-    if (!answer.ok) return;
-    const told = await answer.json();
+    const told = await ask(here, last, await subscription()); // it rings only if nobody was here before, and the server knows it
+    if (!told) return;
+    if (told.wait) {
+      clearTimeout(later);
+      later = setTimeout(news, Math.min(told.wait * 1000, 2 ** 31 - 1)); // quiet hours: what came rings when they end
+    }
     for (const one of told.ring) await show(one); // a page that is left meanwhile rings once more: its tag takes no second place
     kept(told.newest || NOTHING);
+  }
+
+  let later;
+  async function ask(here, after, found) {
+    const asked = new URLSearchParams({ after });
+    if (found) asked.set("browser", await hashed(found.endpoint));
+    const answer = await fetch(`${here.dataset.news}?${asked}`, { headers: { Accept: "application/json" } });
+    return answer.ok ? answer.json() : undefined;
+  }
+  async function hashed(text) {
+    const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
+    return [...new Uint8Array(digest)].map((one) => one.toString(16).padStart(2, "0")).join("");
   }
 
   async function show({ title, body, tag, url }) {
     const options = { body, tag, data: { url, at: "" } };
     const worker = await registration();
     if (worker?.active) {
+      const [before] = await worker.getNotifications({ tag });
+      options.renotify = Boolean(before?.data && before.data.url !== url); // as in sw.js
       await worker.showNotification(title, options);
       return;
     }
@@ -85,6 +101,28 @@
   document.addEventListener("htmx:load", (event) => {
     if (event.target.matches?.("[data-bell]")) news();
   });
+
+  // -- whose subscription it is: on a computer of several people, nobody hears what is told to who was there before
+
+  const OWNER = "tracker.bell.owner";
+  function owner(value) {
+    try {
+      if (value !== undefined) localStorage.setItem(OWNER, value);
+      return localStorage.getItem(OWNER);
+    } catch {
+      return null;
+    }
+  }
+
+  async function settle() {
+    const here = bell();
+    const found = here && (await subscription());
+    if (!found || owner() === here.dataset.bell) return;
+    // Nothing is kept here, or not any more: then the server says whose it is.
+    const told = owner() === null ? await ask(here, "", found) : { mine: false };
+    if (told?.mine) owner(here.dataset.bell);
+    else if (told) await found.unsubscribe();
+  }
 
   // Whoever signs out on this computer is told nothing here any more.
   document.addEventListener("submit", (event) => {
@@ -153,7 +191,10 @@
     }
     const { endpoint, keys } = found.toJSON();
     const answer = await post(panel.dataset.pushUrl, { endpoint, p256dh: keys.p256dh, auth: keys.auth, label: label() });
-    if (answer.ok) return location.reload();
+    if (answer.ok) {
+      owner(bell()?.dataset.bell);
+      return location.reload();
+    }
     say(panel, "failed");
     const told = await answer.json().catch(() => ({}));
     if (told.error) panel.querySelector("[data-push-words]").textContent = told.error;
@@ -178,7 +219,8 @@
       .finally(() => { button.disabled = false; });
   });
 
-  function begin() {
+  async function begin() {
+    await settle().catch(() => {});
     news();
     const panel = document.querySelector("[data-push]");
     if (panel) look(panel).catch(() => say(panel, "failed"));

@@ -11,6 +11,8 @@ from sqlalchemy import Engine, select
 
 from config.rooms import tracks_at
 from config.settings import load
+from scheduler.outbox import letter_of
+from scheduler.snippets import MailTemplate
 from tests.scheduler.web.conftest import DANA, MONDAY, Desk
 from tests.tracker.web.factories_web import a_mail, counted
 from tests.webhooks.tracking.got import URL
@@ -39,6 +41,18 @@ def form(desk: Desk, **fields: object) -> dict[str, object]:
 def never(desk: Desk, value: str, source: Source = Source.PERSON) -> None:
     tracking.never_track(desk.session, desk.team.alice.team_id, value, MONDAY, source=source)
     desk.session.commit()
+
+
+def tracked_link(desk: Desk) -> tuple[TrackedEmail, TrackedLink]:
+    mail = TrackedEmail(team_id=desk.team.alice.team_id, scheduled_email_id=10_000)
+    desk.session.add(mail)
+    desk.session.flush()
+    link = TrackedLink(
+        team_id=mail.team_id, tracked_email_id=mail.id, position=0, url="https://example.com/?a=1&b=2"
+    )
+    desk.session.add(link)
+    desk.session.commit()
+    return mail, link
 
 
 # -- writing
@@ -135,7 +149,53 @@ def test_a_form_of_a_tracker_that_nobody_reaches_says_so(desk: Desk) -> None:
     assert tracks_at(local.model_copy(update={"gmail_api_url": "http://127.0.0.1:8081"})) == local.url
 
 
+def test_mail_within_the_team_is_not_tracked(desk: Desk) -> None:
+    own = desk.team.mailbox.address
+    page = desk.alice.post("/compose/preview", data=form(desk, to=own)).text
+    assert "Not tracked: it stays within the team." in page
+    page = desk.alice.post("/compose/preview", data=form(desk, to=f"{own}, {DANA}", when="now")).text
+    assert BOTH in page
+
+
+@pytest.mark.parametrize("rich", ["1", ""])
+def test_what_is_pasted_from_tracked_mail_leads_where_it_led(desk: Desk, engine: Engine, rich: str) -> None:
+    mail, link = tracked_link(desk)
+    body = f"See {URL}/l/{link.token}"
+    if rich:
+        foot = f'<div><a href="{URL}/privacy/{mail.token}">Don’t tell</a></div>'
+        body = f'<p>See <a href="{URL}/l/{link.token}">it</a></p>{foot}'
+    desk.alice.post("/compose", data=form(desk, body=body, rich=rich))
+    desk.alice.post("/templates", data={"name": "One", "body": body, "rich": rich})
+    (email,) = desk.queued()
+    letter, template = letter_of(email), desk.session.scalars(select(MailTemplate)).one()
+    assert letter is not None
+    for said in (letter.html, letter.text, template.html):
+        assert "https://example.com/?a=1&" in said
+        assert "tracker.example.com" not in said
+        assert mail.token not in said
+    with counted(engine) as statements:
+        desk.alice.post("/compose/preview", data=form(desk))
+    assert not any("tracked_links" in one for one in statements)
+
+
 # -- settings
+
+
+def shown_in(page: str) -> str:
+    """The team's list as its form shows it."""
+    return re.findall(r'name="shown" value="([^"]*)"', page)[-1]
+
+
+def test_a_mark_that_was_made_while_the_page_was_open_stays(desk: Desk) -> None:
+    desk.alice.post("/tracking/team", data={"never": "old.example\nother.example"})
+    page = desk.alice.get("/tracking").text
+    assert shown_in(page) == "old.example other.example"
+    never(desk, DANA)
+    refused = desk.alice.post("/tracking/team", data={"never": "no", "shown": shown_in(page), "_place": "team"})
+    assert shown_in(refused.text) == shown_in(page)
+    desk.alice.post("/tracking/team", data={"never": "other.example", "shown": shown_in(refused.text)})
+    values = desk.session.scalars(select(NeverTracked.value).order_by(NeverTracked.value)).all()
+    assert values == [DANA, "other.example"]
 
 
 def test_a_mailbox_says_what_its_mail_begins_with(desk: Desk) -> None:
@@ -165,7 +225,7 @@ def test_lists_are_kept_changed_and_taken_back(desk: Desk) -> None:
     ).location
     page = desk.bob.get("/tracking").text
     assert "anna@x.example\nclient.example\nother.example" in page
-    desk.bob.post("/tracking/team", data={"never": "client.example"})
+    desk.bob.post("/tracking/team", data={"never": "client.example", "shown": shown_in(page)})
     reason = tracking.may_track(desk.session, desk.team.alice.team_id, ["b@mail.client.example"])
     assert reason == "mail to client.example never is, says the team’s list"
     assert tracking.may_track(desk.session, desk.team.alice.team_id, ["b@other.example"]) is None
@@ -202,7 +262,7 @@ def test_what_people_asked_themselves_no_list_takes_back(desk: Desk) -> None:
     page = desk.alice.get("/tracking").text
     assert "1 person asked not to be tracked" in page
     assert DANA not in page
-    desk.alice.post("/tracking/team", data={"never": ""})
+    desk.alice.post("/tracking/team", data={"never": "", "shown": DANA})
     assert tracking.may_track(desk.session, desk.team.alice.team_id, [DANA]) == "Dana Okafor asked not to be"
     tracking.withdraw(desk.session, desk.team.alice.team_id, DANA)
     assert tracking.may_track(desk.session, desk.team.alice.team_id, [DANA]) is None
@@ -252,14 +312,7 @@ def test_who_asked_themselves_has_no_button(desk: Desk) -> None:
 
 
 def test_our_pages_load_no_pixel_of_ours_and_links_lead_where_they_led(desk: Desk) -> None:
-    mail = TrackedEmail(team_id=desk.team.alice.team_id, scheduled_email_id=1)
-    desk.session.add(mail)
-    desk.session.flush()
-    link = TrackedLink(
-        team_id=mail.team_id, tracked_email_id=mail.id, position=0, url="https://example.com/?a=1&b=2"
-    )
-    desk.session.add(link)
-    desk.session.flush()
+    mail, link = tracked_link(desk)
     pixel = f'<img src="{URL}/t/{mail.token}.gif" width="1" height="1" alt="">'
     odd = f"<img/src=https:&#x2F;/tracker.example.com&#47;t/{mail.token}.gif>"
     proxied = f'<img src="https://ci3.googleusercontent.com/x#{URL}/t/{mail.token}.gif">'
