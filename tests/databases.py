@@ -59,7 +59,7 @@ def empty(server: Cluster, database: str) -> None:
             "WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
         found = connection.execute(
-            "SELECT relname, pg_total_relation_size(oid) FROM pg_class "
+            "SELECT relname, pg_relation_size(oid) FROM pg_class "
             "WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname <> 'alembic_version'"
         ).fetchall()
         tables = [sql.Identifier(name) for name, _ in found]

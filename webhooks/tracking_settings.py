@@ -38,7 +38,7 @@ from tracker.people import Role, Viewer
 
 OPT_OUT_WORDS = "Don’t tell the sender when I read their mail"
 OPT_OUT_LIMIT = 120  #: characters
-LINES = 200  #: entries of a list that somebody types
+LINES = 2000  #: entries of a list that somebody types
 LINE = 500  #: characters of one
 
 

@@ -154,7 +154,7 @@ def sign_in(page: Page) -> None:
 def ring_here(page: Page) -> Worker:
     """Turn the bell on for this browser; headless Chromium has no push service, and the page says so."""
     page.goto("/bell/settings")
-    page.get_by_role("button", name="Turn on on this computer").click()
+    page.get_by_role("button", name="Ring on this computer").click()
     expect(page.locator("[data-push-words]")).to_contain_text("it rings while a page of Tracker is open")
     (worker,) = page.context.service_workers
     return worker

@@ -150,7 +150,7 @@ def try_out() -> Page:
     """Have the person's browsers ring."""
     browsers = subscriptions.of_user(db(), user())
     if not browsers:
-        raise Refused({"browsers": "No browser of yours is switched on; press “Turn on on this computer” first"})
+        raise Refused({"browsers": "No browser of yours is switched on; press “Ring on this computer” first"})
     for one in browsers:
         deliveries.add_test(db(), one, now())
     notices.ring_pages(db(), user())  # which also wakes the worker
