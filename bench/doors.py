@@ -44,7 +44,7 @@ KINDS = ["bare", "pytracking", "ours"]
 #: As many hits as are asked for, spread over the mails and a year.
 FILL = """
 INSERT INTO hits (id, team_id, key, tracked_email_id, kind, at, address, agent, headers, rules, verdict, why)
-SELECT number, 1, lpad(to_hex(number), 32, '0')::uuid, 1 + number % %(tokens)s, 'open',
+SELECT number, 1, lpad(to_hex(number), 32, '0')::uuid, 1 + number %% %(tokens)s, 'open',
   timestamptz '2026-01-01' + number * interval '3 seconds', '66.249.84.1', %(agent)s,
   '{"method": "GET", "accept-encoding": "gzip, deflate, br"}', 1, 'person', 'Opened through Gmail''s proxy'
 FROM generate_series(%(first)s, %(last)s) AS number

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-SLOW = 1.0  # seconds; a push service that takes longer
-MOST_OF_SLOW = 3  # pushes under way to it
-KEPT_FREE = 4  # threads that no single push service takes
+SLOW = 3.0  # seconds; a push service that takes longer
+MOST_OF_SLOW = 3  # seats that it has
+KEPT_FREE = 8  # seats that no single push service takes
 
 
 def origin_of(endpoint: str) -> str:
@@ -20,25 +20,34 @@ def origin_of(endpoint: str) -> str:
 
 
 class Flights:
-    """May be used by several threads. With `threads` 0 nothing is ever under way, and nothing is held back."""
+    """May be used by several threads. `seats` are for what is under way and for what waits for a thread."""
 
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
-        self._since: dict[str, list[float]] = defaultdict(list)
+    def __init__(self, seats: int) -> None:
+        self._seats = seats
+        self._taken: Counter[str] = Counter()
+        self._since: dict[str, list[float]] = defaultdict(list)  #: when those under way set off
         self._slow: set[str] = set()
         self._mutex = threading.Lock()
 
-    def begin(self, origin: str) -> float:
-        """One more; returns what `end` is to be given."""
+    def begin(self, origin: str) -> None:
+        """One more, which waits for a thread."""
+        with self._mutex:
+            self._taken[origin] += 1
+
+    def leave(self, origin: str) -> float:
+        """It sets off; returns what `end` is to be given."""
         since = time.monotonic()
         with self._mutex:
             self._since[origin].append(since)
         return since
 
     def end(self, origin: str, since: float) -> bool:
-        """It has ended; whether no thread had been free."""
+        """It has ended; whether no seat had been free."""
         with self._mutex:
-            full = sum(map(len, self._since.values())) >= self._threads
+            full = self._taken.total() >= self._seats
+            self._taken[origin] -= 1
+            if not self._taken[origin]:
+                del self._taken[origin]
             self._since[origin].remove(since)
             if not self._since[origin]:
                 del self._since[origin]
@@ -50,19 +59,19 @@ class Flights:
     def free(self) -> int:
         """How many more there may be."""
         with self._mutex:
-            return self._threads - sum(map(len, self._since.values()))
+            return self._seats - self._taken.total()
 
     def room(self) -> Mapping[str, int]:
         """How many more may go to each push service that is asked now or was slow; `most` to any other."""
         now = time.monotonic()
         with self._mutex:
-            known = {*self._since, *self._slow}
-            return {one: self._most(one, now) - len(self._since.get(one, ())) for one in known}
+            known = {*self._taken, *self._slow}
+            return {one: self._most(one, now) - self._taken.get(one, 0) for one in known}
 
     @property
     def most(self) -> int:
-        """How many may be under way to one push service that is not slow."""
-        return max(self._threads - KEPT_FREE, MOST_OF_SLOW)
+        """How many seats one push service may have that is not slow."""
+        return max(self._seats - KEPT_FREE, MOST_OF_SLOW)
 
     def _most(self, origin: str, now: float) -> int:
         slow = origin in self._slow or any(now - since > SLOW for since in self._since.get(origin, ()))

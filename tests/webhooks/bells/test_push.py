@@ -348,9 +348,10 @@ def test_no_more_is_claimed_than_can_be_sent_now_and_a_full_push_service_waits(
 
 def test_a_slow_push_service_takes_few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     flights = Flights(24)
-    assert flights.most == 20
-    begun = flights.begin("https://slow.example/")
-    assert flights.room() == {"https://slow.example/": 19}
+    assert flights.most == 16
+    flights.begin("https://slow.example/")
+    assert flights.room() == {"https://slow.example/": 15}
+    begun = flights.leave("https://slow.example/")
     monkeypatch.setattr("webhooks.bells.flights.SLOW", -1.0)
     assert flights.room() == {"https://slow.example/": 2}
     assert not flights.end("https://slow.example/", begun)
