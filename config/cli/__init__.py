@@ -17,7 +17,7 @@ from config.cli.lazy import LazyGroup
         "mailbox": ("config.cli.mailbox:mailbox", "Connected Gmail accounts."),
         "notify": ("config.cli.notify:notify", "Ring on this desktop for what somebody is told, until Ctrl-C."),
         "outbox": ("config.cli.outbox:outbox", "Mail that waits for its time."),
-        "privacy": ("config.cli.privacy:privacy", "What is kept of a person's reading."),
+        "privacy": ("config.cli.privacy:privacy", "What is kept of a person's reading of our mail."),
         "sandbox": ("config.cli.sandbox:sandbox", "A local Gmail for trying and testing."),
         "serve": ("config.cli.server:serve", "Run the web server."),
         "status": ("config.cli.status:status", "How everything is."),
