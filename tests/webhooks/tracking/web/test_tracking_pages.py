@@ -244,7 +244,7 @@ def test_lists_are_kept_changed_and_taken_back(desk: Desk) -> None:
         ("/tracking/team", {"never": "good.example\nbad one", "_place": "team"}, "“bad one” is neither"),
         ("/tracking/mine", {"links": "nowhere", "never": "", "_place": "mine"}, "“nowhere” is no address"),
         ("/tracking/mine", {"links": "", "never": "nonsense", "_place": "mine"}, "“nonsense” is neither"),
-        ("/tracking/team", {"never": "x.example\n" * 300, "_place": "team"}, "At most 200 lines"),
+        ("/tracking/team", {"never": "x.example\n" * 2001, "_place": "team"}, "At most 2000 lines"),
     ],
 )
 def test_what_is_wrong_is_said_and_what_was_typed_stays(
