@@ -17,7 +17,7 @@ from granian import Granian
 from granian.constants import Interfaces
 from granian.log import LogLevels
 
-from config.asgi import THREADS, Front
+from config.asgi import THREADS, Front, be_swift
 from webhooks.doors import GIF, PIXELS
 
 HERE = "bench.door_servers"
@@ -40,6 +40,7 @@ def bare() -> Front:
     async def nothing() -> None:
         await asyncio.sleep(0)
 
+    be_swift()
     return Front({PIXELS: pixel}, pixel, nothing, nothing)
 
 
@@ -68,6 +69,7 @@ def straight() -> Any:
         )
         return Response(pixel, mimetype=kind, headers={"Cache-Control": "no-store"})
 
+    be_swift()
     return app
 
 

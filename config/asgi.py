@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any
@@ -42,14 +43,14 @@ class Front:
         self.below = [(path, door) for path, door in doors.items() if path.endswith("/")]
         self.rest, self.start, self.stop = rest, start, stop
 
-    async def __call__(self, scope: Message, receive: Any, send: Any) -> None:
+    def __call__(self, scope: Message, receive: Any, send: Any) -> Awaitable[None]:
         """Answer one request."""
         if scope["type"] == "http":
-            await self._door(scope["path"])(scope, receive, send)
-        elif scope["type"] == "lifespan":
-            await self._live(receive, send)
-        else:
-            await send({"type": "websocket.close"})
+            return self._door(scope["path"])(scope, receive, send)
+        if scope["type"] == "lifespan":
+            return self._live(receive, send)
+        closed: Awaitable[None] = send({"type": "websocket.close"})
+        return closed
 
     def _door(self, path: str) -> Asgi:
         if found := self.exact.get(path):
@@ -108,6 +109,13 @@ def _at_stop_signal(action: Callable[[], None]) -> None:
 def app() -> Front:
     """From the environment; the server calls it in each process of its own."""
     front = create_front(load())
+    be_swift()
+    return front
+
+
+def be_swift() -> None:
+    """Settings of the interpreter for a server of many small requests, once everything is loaded."""
     gc.collect()
     gc.freeze()  # what is there stays: to look through it again and again would hold hits up
-    return front
+    gc.set_threshold(20_000, 50, 50)
+    sys.setswitchinterval(0.0005)  # seconds; those who read requests and those who answer them take turns

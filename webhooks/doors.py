@@ -18,7 +18,7 @@ from urllib.parse import quote, urlsplit
 
 from webhooks.client_address import MOST_CHARACTERS, Network, client_address
 from webhooks.hit_limits import Limits, Recent
-from webhooks.hit_record import Hit, a_hit, words
+from webhooks.hit_record import Hit, a_hit_saying, saying, words
 from webhooks.hit_writer import Outcome, Writer
 from webhooks.hits import Kind
 
@@ -31,6 +31,7 @@ AGENT_LENGTH = 500  # characters that are kept
 HEADER_LENGTH = 200  # characters that are kept of each other header
 COOKIES_LENGTH = 8192  # bytes; browsers keep cookies of 4096
 ADDRESSES = 4096  # whose peer and proxies we have read already
+PROGRAMS = 256  # by their headers, read already; of the longest that can be 13 MB
 LINKS_KNOWN = 4096  # links that work while the database is away: those that were followed last
 #: Other headers that tell who asks, and why.
 TELLING = {
@@ -42,6 +43,9 @@ TELLING = {
     )
 }  # fmt: skip
 
+MOST_HEADERS = 25  # that tell; there are fewer
+MOST_BYTES = AGENT_LENGTH * 4 + 4  # of a header that are looked at: no character has more than four
+_OF_PROGRAM = {b"user-agent", *TELLING}
 _LINE_ENDS = dict.fromkeys(map(ord, "\r\n\t"))
 _PIXEL = re.compile(r"/t/([A-Za-z0-9_-]{16,64})\.gif")
 _LINK = re.compile(r"/l/([A-Za-z0-9_-]{16,64})")
@@ -137,27 +141,38 @@ class Doors:
 
     def _hit(self, kind: Kind, token: str, scope: Message) -> Hit:
         """A new hit, or the one that this request was counted on."""
-        agent, forwarded_for, cookies = None, [], b""
-        telling = {"method": scope["method"]}
-        for name, value in scope["headers"]:
-            if name == b"user-agent":
-                agent = words(value, AGENT_LENGTH) if agent is None else agent
-            elif name in TELLING:
-                telling.setdefault(TELLING[name], words(value, HEADER_LENGTH))
-            elif name == b"cookie":
-                cookies = cookies + b"; " + value if cookies else value
+        forwarded_for, cookies, of_program = [], b"", []
+        for pair in scope["headers"]:
+            name, value = pair
+            if name in _OF_PROGRAM:
+                of_program.append((name, value[:MOST_BYTES]))
             elif name == b"x-forwarded-for":
                 forwarded_for.append(value.decode("latin-1"))
+            elif name == b"cookie":
+                cookies = cookies + b"; " + value if cookies else value
+        agent, said = _program(scope["method"], tuple(of_program[:MOST_HEADERS]))
         peer = scope.get("client")
         address = self._address(peer[0] if peer else "", ",".join(forwarded_for)[-MOST_CHARACTERS:])
 
         def make(flood: bool) -> Hit:
             user_key = self.who(cookies.decode("latin-1")) if cookies else None
-            return a_hit(kind, token, self.now(), address, agent, telling, user_key, flood)
+            return a_hit_saying(kind, token, self.now(), address, said, user_key, flood)
 
         # Who only asks whether it is there may fetch it next: that is no repetition.
         about = f"{kind} {token}" if scope["method"] == "GET" else f"{kind} {token} HEAD"
         return self.limits.admit(about, address, agent, time.monotonic(), make)
+
+
+@lru_cache(PROGRAMS)
+def _program(method: str, headers: tuple[tuple[bytes, bytes], ...]) -> tuple[str | None, str]:
+    """The agent, and what a line says of these headers: those of Google's proxy come a million times."""
+    agent, telling = None, {"method": method}
+    for name, value in headers:
+        if name == b"user-agent":
+            agent = words(value, AGENT_LENGTH) if agent is None else agent
+        else:
+            telling.setdefault(TELLING[name], words(value, HEADER_LENGTH))
+    return agent, saying(agent, telling)
 
 
 def location(url: str) -> bytes | None:

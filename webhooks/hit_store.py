@@ -26,10 +26,9 @@ _DURABLE = (
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
 )
 
-# A hit that was taken in before is not taken in again; only its count may have grown. In the order of keys: two
-# processes that hold the same ones can't wait for each other. Of mail that is tracked no more (somebody asked so)
-# nothing is kept, and its links go on to lead where they led. Where no token is known there is something to be
-# flushed all the same: a guesser waits for as long as anybody.
+# Nothing is looked for among the hits that are there, and no lock is taken: `webhooks.hit_intake` does that later.
+# Of mail that is tracked no more (somebody asked so) nothing is kept, and its links go on to lead where they led.
+# Where no token is known there is something to be flushed all the same: a guesser waits for as long as anybody.
 _KEEP = f"""
 WITH given AS MATERIALIZED (
   SELECT * FROM json_to_recordset(%s::json) AS line(key uuid, kind text, token text, at timestamptz, address inet,
@@ -43,10 +42,10 @@ WITH given AS MATERIALIZED (
     FROM given JOIN tracked_links link ON link.token = given.token
     JOIN tracked_emails tracked ON tracked.id = link.tracked_email_id WHERE given.kind = 'click'
 ), kept AS (
-  INSERT INTO hits (team_id, key, tracked_email_id, link_id, kind, at, address, agent, headers, user_key, repeats)
+  INSERT INTO hit_arrivals
+    (team_id, key, tracked_email_id, link_id, kind, at, address, agent, headers, user_key, repeats)
   SELECT team_id, key, tracked_email_id, link_id, kind, at, address, agent, headers, user_key, repeats
-    FROM found WHERE noted ORDER BY key
-  ON CONFLICT (key) DO UPDATE SET repeats = excluded.repeats WHERE hits.repeats < excluded.repeats
+    FROM found WHERE noted
 )
 SELECT
   CASE WHEN count(*) > 0 THEN pg_notify('{CHANNEL}', '')::text
@@ -96,7 +95,6 @@ class Store:
         try:
             return await self._commit(lines)
         except (psycopg.DataError, psycopg.IntegrityError) as error:
-            # Mostly a mail that was deleted between the join and the check of its foreign key: not found again.
             if len(lines) == 1:
                 log.error("A hit is left out: %s", str(error).strip())  # noqa: TRY400 - its words say all
                 return {}
@@ -142,10 +140,7 @@ class Store:
 
 
 async def _ask(connection: psycopg.AsyncConnection[Any], lines: str) -> dict[str, str]:
-    try:
-        cursor = await connection.execute(_KEEP, [lines], prepare=True)
-    except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):  # we are the one to give way
-        cursor = await connection.execute(_KEEP, [lines], prepare=True)
+    cursor = await connection.execute(_KEEP, [lines], prepare=True)
     row = await cursor.fetchone()
     links: dict[str, str] = (row and row[1]) or {}
     return {key.replace("-", ""): url for key, url in links.items()}

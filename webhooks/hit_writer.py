@@ -27,7 +27,9 @@ log = logging.getLogger(__name__)
 MOST_AT_ONCE = 500  # hits in a commit
 MOST_WAITING = 4  # commits that wait for the database; beyond, the journal takes them
 PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between two attempts to connect
-GATHER = 0.003  # seconds that a commit waits for half of those who asked last
+LANES = 2  # connections: while one commit waits for the disk, the next is on its way
+SHARE = 4  # of those who asked last so many parts, one of which makes a commit
+GATHER = 0.002  # seconds that a commit waits for its part of those who asked last
 LOOK = 2.0  # seconds between two looks at what others may have left in the folder
 GRUMBLE = 10.0  # seconds between two words about hits that are lost
 TAKING = 60.0  # seconds for a batch of the journal
@@ -68,7 +70,7 @@ class Writer:
 
     def __init__(self, database_url: str, folder: Path, journal: Journal | None = None) -> None:
         """`database_url` is libpq's, `folder` is the journal's."""
-        self.store = Store(database_url, NAME)
+        self.stores = [Store(database_url, f"{NAME} {number}") for number in range(1, LANES + 1)]
         self._taking = Store(database_url, f"{NAME}, taking in", TAKING)
         self.folder, self.journal = folder, journal or Journal(folder)
         self.lost = 0  #: hits that were answered and not kept
@@ -76,6 +78,8 @@ class Writer:
         self._wake, self._enough = asyncio.Event(), asyncio.Event()
         self._back, self._gone = asyncio.Event(), asyncio.Event()
         self._expected = 1  # hits in the next commit
+        self._under_way = 0  # hits in commits
+        self._gathering = asyncio.Lock()
         self._ending = False
         self._turn = asyncio.Lock()  # of the journal
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="hits")
@@ -86,24 +90,24 @@ class Writer:
     async def start(self) -> None:
         """Begin; with the database, if it is there."""
         with suppress(Away):
-            await self.store.connect()
-        if self.store.connected:
+            await self._connect()
             self._back.set()
-        else:
+        if not self._back.is_set():
             self._gone.set()
-        for work in (self._write, self._reconnect, self._take_in):
-            self._tasks.append(asyncio.create_task(work()))
+        works = [*(self._write(store) for store in self.stores), self._reconnect(), self._take_in()]
+        self._tasks += map(asyncio.create_task, works)
 
     async def stop(self) -> None:
         """Keep what waits, and end."""
         self._ending = True
         self._wake.set()
-        writing, *others = self._tasks
+        writing, others = self._tasks[:LANES], self._tasks[LANES:]
         for task in others:
             task.cancel()
-        await asyncio.gather(writing, *([self._spilling] if self._spilling else []))
+        await asyncio.gather(*writing, *([self._spilling] if self._spilling else []))
         await asyncio.gather(*others, return_exceptions=True)
-        await self.store.close()
+        for store in self.stores:
+            await store.close()
         await self._taking.close()
         self.journal.close()
         self._disk.shutdown()
@@ -127,14 +131,18 @@ class Writer:
 
     # -- writing
 
-    async def _write(self) -> None:
+    async def _write(self, store: Store) -> None:
         while True:
             await self._wake.wait()
             if self._batches:
-                await self._gather()
-                batch = self._batches.popleft()
-                await self._keep(batch)
-                self._expect(batch)
+                async with self._gathering:
+                    await self._gather()
+                    if not self._batches:  # the journal took them meanwhile
+                        continue
+                    batch = self._batches.popleft()
+                    self._expect(batch)
+                await self._keep(store, batch)
+                self._under_way -= len(batch.hits)
             elif self._ending:
                 return
             else:
@@ -142,20 +150,21 @@ class Writer:
 
     async def _gather(self) -> None:
         """Those who were just answered are about to ask again. A commit for the first of them alone would make all
-        the others wait for two; one for half of them is under way while the other half is answered."""
-        if len(self._batches[0].hits) < self._expected and not self._ending:
+        the others wait for two; one for a part of them is under way while another part is answered."""
+        if self._batches and len(self._batches[0].hits) < self._expected and not self._ending:
             self._enough.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(GATHER):
                     await self._enough.wait()
 
-    def _expect(self, kept: _Batch) -> None:
-        waiting = len(self._batches[0].hits) if self._batches else 0
-        self._expected = min(len(kept.hits) + waiting, MOST_AT_ONCE) // 2
+    def _expect(self, batch: _Batch) -> None:
+        self._under_way += len(batch.hits)
+        asking = self._under_way + sum(len(one.hits) for one in self._batches)
+        self._expected = min(asking, MOST_AT_ONCE) // SHARE
 
-    async def _keep(self, batch: _Batch) -> None:
+    async def _keep(self, store: Store, batch: _Batch) -> None:
         try:
-            links = await self.store.keep([hit.line() for hit in batch.hits.values()])
+            links = await store.keep([hit.line() for hit in batch.hits.values()])
         except Away as away:
             self._is_away(away)
             await self._note(batch)
@@ -211,12 +220,17 @@ class Writer:
         self._back.clear()
         self._gone.set()
 
+    async def _connect(self) -> None:
+        for store in self.stores:
+            if not store.connected:
+                await store.connect()
+
     async def _reconnect(self) -> None:
         failures = 0
         while True:
             await self._gone.wait()
             try:
-                await self.store.connect()
+                await self._connect()
             except Away:
                 await asyncio.sleep(PAUSES[min(failures, len(PAUSES) - 1)] * uniform(0.7, 1.3))  # noqa: S311
                 failures += 1

@@ -16,7 +16,7 @@ import psycopg
 from sqlalchemy.exc import SQLAlchemyError
 
 from tracker.db import Sessions, plain_url, transaction
-from webhooks import answers, reads
+from webhooks import answers, hit_intake, reads
 from webhooks.hits import CHANNEL
 from webhooks.verdicts import Network
 
@@ -66,11 +66,13 @@ class Judge:
         while not self._stopping.is_set():
             now = self._now()
             with transaction(self._sessions) as session:
+                taken = hit_intake.take_in_some(session)
+            with transaction(self._sessions) as session:
                 found = reads.judge_some(session, now, AT_ONCE, self._scanners)
                 if not found and (judged or awaited):
                     self._due = reads.next_tell_at(session, now)
             judged += found
-            if not found:
+            if not found and taken < hit_intake.MOST:
                 break
             if time.monotonic() >= until:
                 self._due = now  # more may wait: soon again, after whatever else is to be done

@@ -23,7 +23,7 @@ from tracker.db import among
 from tracker.messages import Message
 from tracker.people import Viewer
 from tracker.sharing import may_read
-from webhooks import tracking_settings
+from webhooks import hit_intake, tracking_settings
 from webhooks.bells.notices import Notification
 from webhooks.hits import Hit
 from webhooks.tracking_settings import NeverTracked, Source
@@ -226,6 +226,7 @@ def erase(
     query = select(TrackedEmail.id, _alone()).where(sent_to(viewer.team_id, addresses))
     found = session.execute(query.order_by(TrackedEmail.id).with_for_update(key_share=True)).all()
     alone, shared = ([id_ for id_, own in found if own == one] for one in (True, False))
+    hit_intake.take_in(session, [*alone, *shared])
     session.execute(delete(Hit).where(among(Hit.tracked_email_id, alone)))
     nothing = update(TrackedEmail).where(among(TrackedEmail.id, alone)).values(_NOTHING | {"erased_at": now})
     session.execute(nothing)

@@ -14,7 +14,7 @@ from tracker.db import among
 from tracker.events import Event
 from tracker.messages import Message
 from tracker.people import User, Viewer
-from webhooks import privacy
+from webhooks import hit_intake, privacy
 from webhooks.bells.notices import Notification
 from webhooks.hits import Hit
 from webhooks.tracks import TrackedEmail, TrackedLink
@@ -41,6 +41,7 @@ def export(session: Session, viewer: Viewer, addresses: Collection[str], now: da
     found = session.execute(query).all()
     hidden = session.scalar(select(func.count()).select_from(TrackedEmail).where(there, ~seen)) or 0
     ids = [mail.id for mail, _, _ in found]
+    hit_intake.take_in(session, ids)
     links, hits, events = _links(session, ids), _hits(session, ids), _events(session, viewer.team_id, ids)
     return {
         "made_at": _at(now),

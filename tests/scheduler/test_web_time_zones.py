@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 import pytest
 from flask import Flask
@@ -13,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from scheduler import time_zones
 from tests.scheduler.test_time_zones import mail
-from tests.tracker.domain import NOW, a_contact
+from tests.tracker.domain import a_contact
 from tests.tracker.web.conftest import Team, app, browser, team, write  # noqa: F401 - fixtures
 from tests.tracker.web.factories_web import CHARLIE, browser_of
 from tracker import contacts
@@ -57,12 +58,12 @@ def test_it_is_corrected_in_one_click_and_back(
     assert "is in Chicago from now on" in after
     assert "set by hand" in after
     assert "Alice Archer set it on" in after
-    assert time_zones.of_contact(write, charlie.id, NOW).zone == "America/Chicago"
+    assert time_zones.of_contact(write, charlie.id, datetime.now(UTC)).zone == "America/Chicago"
     fragment = browser.post(there, data={"evidence": "1"}, headers=HTMX).text
     assert fragment.lstrip().startswith('<div id="contact-zone"')
     assert "Asia/Tokyo" in fragment
     write.rollback()
-    assert time_zones.of_contact(write, charlie.id, NOW).zone == "Asia/Tokyo"
+    assert time_zones.of_contact(write, charlie.id, datetime.now(UTC)).zone == "Asia/Tokyo"
 
 
 def test_a_city_is_as_good_as_a_zone(browser: FlaskClient, write: Session, charlie: Contact) -> None:
@@ -76,7 +77,7 @@ def test_a_city_is_as_good_as_a_zone(browser: FlaskClient, write: Session, charl
         browser.post(f"/contacts/{charlie.key}/zone", data={"place": typed})
         write.rollback()
         write.expire_all()
-        assert time_zones.of_contact(write, charlie.id, NOW).zone == zone
+        assert time_zones.of_contact(write, charlie.id, datetime.now(UTC)).zone == zone
 
 
 def test_what_is_no_place_is_said_beside_what_was_typed(browser: FlaskClient, charlie: Contact) -> None:

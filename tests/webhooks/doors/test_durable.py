@@ -29,7 +29,7 @@ from tests.webhooks.doors.serving import (
 from tracker.db import Sessions, plain_url
 from webhooks.hit_journal import Journal
 from webhooks.hit_record import a_hit
-from webhooks.hits import CHANNEL, Hit
+from webhooks.hits import ARRIVALS, CHANNEL, Hit
 
 
 def paths(tracked: Tracked) -> list[str]:
@@ -50,6 +50,7 @@ def kill_under_load(server: Server, sessions: Sessions, times: int) -> None:
                 server.kill()
             each_is_stored_once(session, load)
             session.execute(delete(Hit))
+            session.execute(delete(ARRIVALS))
             session.commit()
     assert "Traceback" not in server.words
 
@@ -73,6 +74,7 @@ def test_the_database_stops_and_starts_under_load(
         ask(server.port, path)  # known from now on
     with sessions() as other:
         other.execute(delete(Hit))
+        other.execute(delete(ARRIVALS))
         other.commit()
     with Load(server.port, paths(tracked)) as load:
         load.some(100)

@@ -15,7 +15,6 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,7 +31,7 @@ from webhooks.client_address import client_address, networks
 from webhooks.hit_journal import Full, Journal
 from webhooks.hit_limits import TOKEN_HITS, TOKEN_MOST, Limits
 from webhooks.hit_record import Hit, a_hit, uuid7, words
-from webhooks.hit_store import Store, _ask, latest
+from webhooks.hit_store import Store, latest
 from webhooks.hit_writer import Writer
 
 OURS = networks("10.0.0.0/8, 2001:db8::1 192.0.2.7")
@@ -337,24 +336,6 @@ def test_what_is_taken_in_again_only_counts_up(sessions: Sessions, session: Sess
     assert (found[0].agent, found[0].headers, found[0].user_key) == ("\\u0000 'x'", {"via": '"\\'}, "someone")
 
 
-@pytest.mark.parametrize("error", [psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure])
-def test_whoever_is_chosen_to_give_way_asks_once_more(error: type[Exception]) -> None:
-    asked: list[Any] = []
-
-    class Connection:
-        async def execute(self, *_: Any, **__: Any) -> Any:
-            asked.append(1)
-            if len(asked) == 1:
-                raise error("two wait for each other")
-            return self
-
-        async def fetchone(self) -> tuple[str, dict[str, str]]:
-            return "", {"a-b": "https://example.com"}
-
-    connection: Any = Connection()
-    assert apart(_ask(connection, "[]")) == {"ab": "https://example.com"}
-
-
 def test_a_database_that_only_takes_its_time_is_not_waited_for(
     sessions: Sessions, session: Session, database_url: str, tmp_path: Path
 ) -> None:
@@ -362,9 +343,10 @@ def test_a_database_that_only_takes_its_time_is_not_waited_for(
 
     async def work() -> None:
         writer = Writer(plain_url(database_url), tmp_path / "hits")
-        writer.store.patience = 0.3
+        for store in writer.stores:
+            store.patience = 0.3
         await writer.start()
-        session.execute(text("LOCK TABLE hits IN ACCESS EXCLUSIVE MODE"))
+        session.execute(text("LOCK TABLE hit_arrivals IN ACCESS EXCLUSIVE MODE"))
         outcome = await asyncio.wait_for(writer.keep(a_hit("open", token, NOW, None, "slow", {}, None)), 5)
         assert not outcome.asked
         session.rollback()
@@ -415,7 +397,7 @@ def test_more_than_the_database_takes_goes_to_the_journal(
     async def work() -> None:
         writer = a_writer(database_url, Journal(tmp_path))
         await writer.start()
-        session.execute(text("LOCK TABLE hits IN ACCESS EXCLUSIVE MODE"))
+        session.execute(text("LOCK TABLE hit_arrivals IN ACCESS EXCLUSIVE MODE"))
         waiting = {id(kept): kept for kept in map(writer.keep, some(4000, token))}
         done, _ = await asyncio.wait(waiting.values(), timeout=1)
         assert len(done) >= 4  # while the first commit still waits for its two seconds

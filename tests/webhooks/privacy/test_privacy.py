@@ -7,12 +7,13 @@ import json
 import re
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from click.testing import CliRunner
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, func, insert, select
 from sqlalchemy.orm import Session
 
 from config import worker
@@ -32,7 +33,7 @@ from tracker.web.frame import EXTENSION
 from webhooks import privacy, privacy_export, tracking_settings
 from webhooks.bells import telling as bells_telling
 from webhooks.bells.notices import Notification
-from webhooks.hits import Hit
+from webhooks.hits import ARRIVALS, Hit
 from webhooks.tracking_settings import NeverTracked, Source
 from webhooks.tracks import TrackedEmail, TrackedLink
 
@@ -355,6 +356,9 @@ def test_erased_is_erased_and_links_go_on_leading(session: Session, team: Team) 
     for each in (mail, mail, toms):
         a_hit(session, each)
     of_both = a_hit(session, shared)
+    for each in (mail, shared):  # and this moment, not taken in yet
+        columns = {"team_id": each.team_id, "tracked_email_id": each.id, "kind": "open", "at": NOW, "repeats": 0}
+        session.execute(insert(ARRIVALS).values(**columns, key=uuid4(), address="203.0.113.7", headers={"a": "b"}))
     erased = privacy.erase(session, team.viewer, [ANNA], NOW, never=False)
     assert erased == privacy.Erased(mails=1, shared=1)
     session.expire_all()
@@ -362,7 +366,10 @@ def test_erased_is_erased_and_links_go_on_leading(session: Session, team: Team) 
     assert (mail.confidence, mail.why, mail.via, mail.views, mail.clicked, mail.hits) == ("none", "", "", 0, 0, 0)
     assert (mail.first_view_at, mail.last_view_at, mail.told_at, mail.told) == (None, None, None, "")
     assert session.scalar(select(func.count()).select_from(TrackedLink)) == 1
-    assert raw(of_both) == NOTHING
+    assert [raw(one) for one in session.scalars(select(Hit).where(Hit.tracked_email_id == shared.id))] == [
+        NOTHING
+    ] * 2
+    assert session.execute(select(ARRIVALS)).all() == []
     assert (of_both.verdict, shared.confidence, shared.why) == ("proxy", "likely", "one of 2")
     assert (toms.confidence, mail.opens) == ("likely", True)
     event = session.scalars(select(Event).where(Event.kind == privacy.ERASED)).one()
