@@ -9,6 +9,7 @@ from __future__ import annotations
 from sqlalchemy import ColumnElement, Select, and_, not_, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
+from tracker import access
 from tracker.boxes import Box
 from tracker.filing import FILED, Filing
 from tracker.mailboxes import Mailbox
@@ -21,7 +22,7 @@ def may_read(viewer: Viewer) -> ColumnElement[bool]:
     same_team = Message.team_id == viewer.team_id
     if viewer.is_system:
         return same_team
-    return and_(same_team, or_(holds(viewer), _shared_by_box()))
+    return and_(same_team, or_(holds(viewer), _shared_by_box(viewer)))
 
 
 def holds(viewer: Viewer) -> ColumnElement[bool]:
@@ -40,11 +41,16 @@ def _exists(query: Select[int]) -> ColumnElement[bool]:
     return query.correlate(Message).exists()
 
 
-def _shared_by_box() -> ColumnElement[bool]:
+def _shared_by_box(viewer: Viewer) -> ColumnElement[bool]:
     filed = (
         select(Filing.id)
         .join(Box, Box.id == Filing.box_id)
-        .where(Filing.conversation_id == Message.conversation_id, Filing.state == FILED, Box.deleted_at.is_(None))
+        .where(
+            Filing.conversation_id == Message.conversation_id,
+            Filing.state == FILED,
+            Box.deleted_at.is_(None),
+            access.may_see(viewer),
+        )
     )
     held = select(Copy.id).where(Copy.message_id == Message.id, ~Copy.hidden)
     return and_(_exists(filed), _exists(held), _with_outsider())
