@@ -1,4 +1,4 @@
-"""Access: who may see which pipeline and box. The one gate that every list, search, count and page of boxes asks."""
+"""Access: who may see which pipeline and box. The one gate that every list, search and count of boxes asks."""
 
 from __future__ import annotations
 
