@@ -33,3 +33,7 @@ class Vault:
                 "The stored credentials were encrypted with another TRACKER_SECRET_KEY; set the former one in "
                 "TRACKER_OLD_SECRET_KEYS, or connect the mailbox again"
             ) from None
+
+    def reseal(self, sealed: bytes) -> bytes:
+        """The same content, encrypted with the present key. Raises `SecretsError`."""
+        return self._cipher.reseal(sealed)

@@ -12,6 +12,7 @@ from tracker import boxes, filing, matching, moving, offers, people
 from tracker.boxes import Box, BoxContact
 from tracker.contacts import ContactAddress
 from tracker.conversations import Conversation
+from tracker.db import everything
 from tracker.filing import Filing
 from tracker.messages import Message, Recipient
 from tracker.people import Viewer
@@ -36,10 +37,11 @@ def consider(
     if not ids:
         return
     viewer = people.system_viewer(team_id, "filing")
-    gathered = matching.gather(session, own, ids)
-    decisions = matching.match_boxes(session, team_id, gathered)
-    filing.decide_by_rule(session, team_id, decisions, viewer)
-    offers.offer_new_boxes(session, viewer, gathered, ids, connected_at, now)
+    with everything(session):
+        gathered = matching.gather(session, own, ids)
+        decisions = matching.match_boxes(session, team_id, gathered)
+        filing.decide_by_rule(session, team_id, decisions, viewer)
+        offers.offer_new_boxes(session, viewer, gathered, ids, connected_at, now)
 
 
 def consider_box(session: Session, box: Box, now: datetime) -> None:

@@ -53,7 +53,30 @@ _REFRESH = text(
       JOIN messages g ON g.conversation_id = x.conversation_id
       LEFT JOIN own_addresses sender ON sender.team_id = g.team_id AND sender.normalized = g.sender_normalized
       WHERE x.box_id = b.id AND x.state = 'filed' AND g.automatic IS NULL AND NOT g.auto_reply
-        AND EXISTS (SELECT 1 FROM copies c WHERE c.message_id = g.id AND NOT c.hidden)
+        -- Only mail that its owner shares whole with all who see the box (see tracker.sharing.gate), so that
+        -- numbers and dates tell nobody of what they may not know. (It is with outsiders: the default is whole.)
+        AND (EXISTS (
+          SELECT 1 FROM copies c JOIN mailboxes mb ON mb.id = c.mailbox_id
+          WHERE c.message_id = g.id AND NOT c.hidden AND mb.left_at IS NULL
+            AND coalesce(
+              (SELECT w.outside FROM sharing_rules w
+               WHERE w.conversation_id = g.conversation_id AND w.user_id = mb.user_id),
+              (SELECT w.outside FROM sharing_rules w
+               WHERE w.pipeline_id = b.pipeline_id AND w.user_id = mb.user_id),
+              (SELECT w.outside FROM sharing_rules w WHERE w.mailbox_id = mb.id), 3) = 3
+            AND NOT EXISTS (
+              SELECT 1 FROM sharing_private p
+              WHERE p.user_id = mb.user_id AND EXISTS (
+                SELECT 1 FROM (
+                  SELECT g.sender_normalized AS one
+                  UNION ALL SELECT r.normalized FROM recipients r
+                            WHERE r.message_id = g.id AND r.kind <> 'reply-to'
+                  UNION ALL SELECT coalesce(j ->> 'normalized', lower(j ->> 'address'))
+                            FROM jsonb_array_elements(c.bcc) j
+                ) a
+                WHERE a.one = p.value OR right(a.one, length(p.value) + 1) IN ('@' || p.value, '.' || p.value))))
+          OR EXISTS (SELECT 1 FROM kept_shares k WHERE k.message_id = g.id AND k.user_id IS NULL
+                     AND k.pipeline_id = b.pipeline_id AND k.level = 3))
         AND (sender.id IS NULL OR EXISTS (
           SELECT 1 FROM recipients r
           WHERE r.message_id = g.id AND r.kind <> 'reply-to'
@@ -160,3 +183,16 @@ class Audit:
         refresh(session, self.waiting[: self.some])
         del self.waiting[: self.some]
         return bool(self.waiting)
+
+
+_BOXES_OF_OWNER = text(
+    "SELECT DISTINCT f.box_id FROM filings f JOIN threads t ON t.conversation_id = f.conversation_id"
+    " JOIN mailboxes mb ON mb.id = t.mailbox_id"
+    " WHERE mb.user_id = :user AND f.state = 'filed' AND f.box_id IS NOT NULL"
+)
+
+
+def refresh_owner(session: Session, user_id: int) -> None:
+    """Work out the facts of all boxes again in which somebody's mail is filed: they share it otherwise now."""
+    session.flush()
+    refresh(session, session.scalars(_BOXES_OF_OWNER, {"user": user_id}))

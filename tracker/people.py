@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import ForeignKey, UniqueConstraint, func, select
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, func, or_, select, text, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from tracker import events
@@ -23,6 +23,10 @@ class Role(StrEnum):
     GUEST = "guest"
 
 
+class PeopleError(ValueError):
+    """Somebody can't be changed so; the text is for whoever asked."""
+
+
 class Team(Keyed, Base):
     """The organisation."""
 
@@ -33,10 +37,14 @@ class Team(Keyed, Base):
 
 
 class User(OfTeam, Keyed, Base):
-    """A person who signs in with Google."""
+    """A person who signs in with Google. Who comes back after they were removed is another row: a newcomer."""
 
     __tablename__ = "users"
-    __table_args__ = (UniqueConstraint("normalized"),)
+    __table_args__ = (
+        # A person belongs to one team.
+        Index("uq_users_normalized", "normalized", unique=True, postgresql_where=text("removed_at IS NULL")),
+        Index("ix_users_team_id", "team_id"),
+    )
 
     address: Mapped[str]
     normalized: Mapped[str]
@@ -44,7 +52,9 @@ class User(OfTeam, Keyed, Base):
     role: Mapped[str] = mapped_column(server_default=Role.MEMBER.value)
     google_subject: Mapped[str | None]  #: OpenID Connect `sub`, learnt at the first sign-in
     time_zone: Mapped[str] = mapped_column(server_default="UTC")  #: IANA name; where the person's day begins
+    workspace: Mapped[str | None]  #: the Workspace domain of their Google account (`hd`), learnt at sign-in
     signed_in_at: Mapped[datetime | None]
+    removed_at: Mapped[datetime | None]  #: signs in no more, and is in no list to choose from; their name stays
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -57,6 +67,10 @@ class OwnAddress(OfTeam, Identified, Base):
     normalized: Mapped[str]
     #: Whoever leaves, their mail of the past stays the team's own.
     user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
+
+
+#: Called with (session, user) when somebody joins, for the first time or again.
+on_join: list[Callable[[Session, User], None]] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,17 +120,22 @@ def add_user(session: Session, team_id: int, address: str, *, name: str = "", ro
     session.add(user)
     session.flush()
     own_address(session, team_id, address, user.id)
+    for follow in on_join:
+        follow(session, user)
     events.record(session, team_id, "user.added", user_id=user.id, data={"role": role.value})
     return user
 
 
 def own_address(session: Session, team_id: int, address: str, user_id: int | None) -> None:
-    """Say that an address is the team's own."""
+    """Say that an address is the team's own. One of somebody who left becomes its new user's."""
     normalized = normalize(address)
-    query = select(OwnAddress.id).where(OwnAddress.team_id == team_id, OwnAddress.normalized == normalized)
-    if session.scalar(query) is None:
+    query = select(OwnAddress).where(OwnAddress.team_id == team_id, OwnAddress.normalized == normalized)
+    found = session.scalar(query)
+    if found is None:
         session.add(OwnAddress(team_id=team_id, normalized=normalized, user_id=user_id))
         session.flush()
+    elif found.user_id is None or session.get_one(User, found.user_id).removed_at is not None:
+        found.user_id = user_id
 
 
 def own_addresses(session: Session, team_id: int) -> frozenset[str]:
@@ -131,14 +150,65 @@ def first_team(session: Session) -> Team | None:
 
 def by_address(session: Session, address: str) -> User | None:
     """The user with this address, in whichever team."""
-    return session.scalar(select(User).where(User.normalized == normalize(address)))
+    query = select(User).where(User.normalized == normalize(address), User.removed_at.is_(None))
+    return session.scalar(query)
 
 
-def by_key(session: Session, key: str) -> User | None:
-    """The user with this key."""
-    return session.scalar(select(User).where(User.key == key))
+def by_key(session: Session, key: str, *, removed: bool = False) -> User | None:
+    """The user with this key; with `removed`, somebody who was removed too."""
+    found = session.scalar(select(User).where(User.key == key))
+    return found if found is None or removed or found.removed_at is None else None
 
 
-def of_team(session: Session, team_id: int) -> Sequence[User]:
-    """The team's users, by name."""
-    return session.scalars(select(User).where(User.team_id == team_id).order_by(User.name)).all()
+def of_team(session: Session, team_id: int, *, removed: bool = False) -> Sequence[User]:
+    """The team's users, by name, to choose from. With `removed`, everybody who ever was, to name what they did."""
+    query = select(User).where(User.team_id == team_id).order_by(User.name, User.id)
+    return session.scalars(query if removed else query.where(User.removed_at.is_(None))).all()
+
+
+def was_removed(session: Session, team_id: int, address: str, subject: str) -> bool:
+    """Whether this person, by their address or their Google account, was removed from the team."""
+    same = or_(User.normalized == normalize(address), User.google_subject == subject)
+    query = select(User.id).where(User.team_id == team_id, User.removed_at.is_not(None), same)
+    return session.scalar(query.limit(1)) is not None
+
+
+def change_role(session: Session, viewer: Viewer, user: User, role: Role) -> None:
+    """Make somebody an admin, a member or a guest. Raises `PeopleError`: a team keeps an admin."""
+    _must_be_admin(viewer, user)
+    if user.role == role:
+        return
+    if role != Role.ADMIN:
+        keep_an_admin(session, user)
+    before, user.role = user.role, role.value
+    data = {"user": user.key, "role": role.value, "was": before}
+    events.record(session, user.team_id, "user.role", actor=viewer.actor, user_id=viewer.user_id, data=data)
+    session.flush()
+
+
+def keep_an_admin(session: Session, user: User) -> None:
+    """Raise `PeopleError` if the team's last admin is about to be none. Holds all admins until the commit."""
+    # Two admins who demote one another at once: the second waits here, and no longer finds the first.
+    query = select(User.id).where(
+        User.team_id == user.team_id, User.role == Role.ADMIN.value, User.removed_at.is_(None)
+    )
+    others = [one for one in session.scalars(query.order_by(User.id).with_for_update()) if one != user.id]
+    if user.role == Role.ADMIN and not others:
+        raise PeopleError(f"{user.name} is the only admin; make somebody else an admin first")
+
+
+def remove(session: Session, viewer: Viewer, user: User, now: datetime) -> None:
+    """Remove somebody. What else goes with them is `tracker.leaving`'s. Raises `PeopleError`."""
+    _must_be_admin(viewer, user)
+    keep_an_admin(session, user)
+    gone = update(User).where(User.id == user.id, User.removed_at.is_(None)).values(removed_at=now)
+    if session.scalar(gone.returning(User.id), execution_options={"synchronize_session": False}) is None:
+        raise PeopleError(f"{user.name} was removed already")
+    session.refresh(user)
+    data = {"user": user.key, "name": user.name}
+    events.record(session, user.team_id, "user.removed", actor=viewer.actor, user_id=viewer.user_id, data=data)
+
+
+def _must_be_admin(viewer: Viewer, user: User) -> None:
+    if user.team_id != viewer.team_id or viewer.role != Role.ADMIN:
+        raise PermissionError("Only an admin of the team changes who is in it")

@@ -35,6 +35,13 @@ class Cipher:
         assert isinstance(content, dict)
         return content
 
+    def reseal(self, sealed: bytes) -> bytes:
+        """The same content, encrypted with the present key. Raises `SecretsError`."""
+        try:
+            return self._fernet.rotate(sealed)
+        except InvalidToken:
+            raise SecretsError("It was encrypted with another TRACKER_SECRET_KEY") from None
+
 
 def _derived(purpose: bytes, secret: str) -> Fernet:
     key = HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose).derive(secret.encode())

@@ -95,7 +95,8 @@ class TestSigningIn:
         browser = app.test_client()
         answer = sign_in(browser, "eve@elsewhere.test")
         assert answer.status_code == 403
-        assert ALICE in answer.text
+        assert "Nobody has invited eve@elsewhere.test" in answer.text
+        assert ALICE not in answer.text
         assert browser.get("/inbox").status_code == 302
 
     def test_with_admins_named_only_they_found_the_team(
@@ -131,14 +132,14 @@ class TestSigningIn:
             alice.google_subject = "another account that had this address"
         assert sign_in(app.test_client(), ALICE).status_code == 403
 
-    def test_the_cookie_holds_nothing_but_the_users_key(self, app: Flask, sessions: Sessions) -> None:
+    def test_the_cookie_holds_nothing_but_the_users_key_and_a_token(self, app: Flask, sessions: Sessions) -> None:
         found_team(sessions)
         browser = app.test_client()
         with browser.session_transaction() as cookie:
             cookie["planted"] = "before"
         answer = sign_in(browser, ALICE)
         with browser.session_transaction() as cookie:
-            assert set(cookie) == {"user", "_permanent"}
+            assert set(cookie) == {"user", "token", "_permanent"}
         header = answer.headers["Set-Cookie"]
         assert "HttpOnly" in header
         assert "SameSite=Lax" in header

@@ -1,69 +1,164 @@
-"""Sharing: who may see which message. The one gate that every list, search and page asks.
+"""Who may see which message: the one gate that every list, search and page asks, as SQL.
 
-Until a team says otherwise: one's own mailboxes' mail is seen whole; in a box, mail with somebody outside the
-team is seen by the team; purely internal mail, drafts, spam and trash are only their holder's.
+One's own mailboxes' mail is seen whole, whatever else was said. Of mail that only teammates hold, the best of
+their copies counts (drafts, spam and trash are none). For each copy:
+
+1. Does anybody on its owner's private list take part, that copy shares nothing, whatever was granted.
+2. An owner who lets the viewer read this conversation shares all of it.
+3. In each box that the viewer may see and in which the conversation is filed, the narrowest of the owner's words
+   counts: of the conversation; a grant for the pipeline; of the pipeline; of the mailbox; the default. Of several
+   boxes the best counts, since it was shared there; a box that the viewer may not see is as if it were not.
+4. A grant for an address counts without a box, but what was said of this one conversation narrows it.
+
+What a removed teammate had shared stays as `Kept`, and nothing else of the mailbox that they left. Bcc makes
+nobody a participant.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, Select, and_, not_, or_, select
-from sqlalchemy.orm import InstrumentedAttribute, aliased
+from collections.abc import Callable
+from typing import Any
 
-from tracker import access
-from tracker.boxes import Box
-from tracker.filing import FILED, Filing
-from tracker.mailboxes import Mailbox
-from tracker.messages import Copy, Message, Recipient
-from tracker.people import OwnAddress, Viewer
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    Integer,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal,
+    or_,
+    select,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.visitors import InternalTraversal
+
+from tracker.messages import Message
+from tracker.people import Role, Viewer
+from tracker.sharing import parts
+from tracker.sharing.levels import Level
+from tracker.sharing.parts import Source, copy, mailbox, message
 
 
 def may_read(viewer: Viewer) -> ColumnElement[bool]:
     """SQL: the viewer may read the `Message` of the enclosing query."""
-    same_team = Message.team_id == viewer.team_id
-    if viewer.is_system:
-        return same_team
-    return and_(same_team, or_(holds(viewer), _shared_by_box(viewer)))
+    return _Gate("read", viewer)
+
+
+def may_know(viewer: Viewer) -> ColumnElement[bool]:
+    """SQL: the viewer may know that the `Message` of the enclosing query exists."""
+    return _Gate("know", viewer)
+
+
+def level(viewer: Viewer) -> ColumnElement[int]:
+    """SQL: the `Level` at which the viewer may see the `Message` of the enclosing query."""
+    return _Gate("level", viewer)
+
+
+def shared_level(viewer: Viewer) -> ColumnElement[int]:
+    """SQL: as `level`, by what others share alone: as if the viewer's own mailboxes were empty."""
+    return _Gate("shared", viewer)
 
 
 def holds(viewer: Viewer) -> ColumnElement[bool]:
     """SQL: one of the viewer's mailboxes holds the `Message`, outside trash, spam and drafts."""
+    return _Gate("holds", viewer)
+
+
+class _Gate(ColumnElement[Any]):
+    """The gate in a statement: a question, a role, and two values.
+
+    The gate is a large expression. To build it, and to compare it with the last, for each of the questions that a
+    page asks would cost more than to answer them; so a statement carries this, and the expression is made only
+    when PostgreSQL's text of a new kind of statement is. All that differs between two viewers of a role are the
+    two values, which are part of what SQLAlchemy compares: `_expression` gets nothing else of the viewer.
+    """
+
+    __visit_name__ = "sharing_gate"
+    _traverse_internals = [  # noqa: RUF012 - SQLAlchemy reads it so
+        ("question", InternalTraversal.dp_string),
+        ("role", InternalTraversal.dp_string),
+        ("team", InternalTraversal.dp_clauseelement),
+        ("user", InternalTraversal.dp_clauseelement),
+    ]
+    inherit_cache = True
+
+    def __init__(self, question: str, viewer: Viewer) -> None:
+        self.question = question
+        self.role = "system" if viewer.is_system else viewer.role.value
+        self.team: Any = bindparam("gate_team", viewer.team_id, BigInteger, unique=True)
+        self.user: Any = bindparam("gate_user", viewer.user_id or 0, BigInteger, unique=True)
+        self.type = Integer() if self.is_level else Boolean()
+
+    @property
+    def is_level(self) -> bool:
+        """Whether the answer is a level, not a yes or no."""
+        return self.question in ("level", "shared")
+
+    @property
+    def _from_objects(self) -> list[Any]:
+        return [Message.__table__]
+
+    def answer(self) -> ColumnElement[Any]:
+        """What it stands for."""
+        same_team = message.c.team_id == self.team
+        if self.role == "system":
+            found: Any = literal(int(Level.FULL)) if self.is_level else literal(self.question != "holds")
+        else:
+            found = _QUESTIONS[self.question](Viewer(self.team, self.user, Role(self.role), "gate"))
+        return case((same_team, found), else_=0) if self.is_level else and_(same_team, found)
+
+
+@compiles(_Gate)
+def _compile(element: _Gate, compiler: Any, **kw: Any) -> str:
+    return f"({compiler.process(element.answer(), **kw)})"
+
+
+def _reads(viewer: Viewer) -> ColumnElement[bool]:
+    return _at_least(viewer, Level.FULL)
+
+
+def _knows(viewer: Viewer) -> ColumnElement[bool]:
+    return _at_least(viewer, Level.EXISTENCE)
+
+
+def _level(viewer: Viewer) -> ColumnElement[int]:
+    return case((_holds(viewer), int(Level.FULL)), else_=_shared(viewer))
+
+
+def _shared(viewer: Viewer) -> ColumnElement[int]:
+    return func.greatest(*(_best(source) for source in _sources(viewer)), 0)
+
+
+def _holds(viewer: Viewer) -> ColumnElement[bool]:
     mine = (
-        select(Copy.id)
-        .join(Mailbox, Mailbox.id == Copy.mailbox_id)
-        .where(Copy.message_id == Message.id, Mailbox.user_id == viewer.user_id, ~Copy.hidden)
+        select(copy.c.id)
+        .join(mailbox, mailbox.c.id == copy.c.mailbox_id)
+        .where(copy.c.message_id == message.c.id, mailbox.c.user_id == viewer.user_id)
+        .where(~copy.c.hidden, mailbox.c.left_at.is_(None))
     )
-    return _exists(mine)
+    # A scalar, so that it is asked message by message: else all that the mailbox holds would be put into a hash.
+    return mine.limit(1).correlate(message).scalar_subquery().is_not(None)
 
 
-def _exists(query: Select[int]) -> ColumnElement[bool]:
-    # Only the message is the enclosing query's: left to itself, SQLAlchemy would take over any table that the
-    # page joins as well, and the gate would ask about the page's row instead of its own.
-    return query.correlate(Message).exists()
+def _sources(viewer: Viewer) -> tuple[Source, Source]:
+    return parts.teammates_copies(viewer), parts.kept_shares(viewer)
 
 
-def _shared_by_box(viewer: Viewer) -> ColumnElement[bool]:
-    filed = (
-        select(Filing.id)
-        .join(Box, Box.id == Filing.box_id)
-        .where(
-            Filing.conversation_id == Message.conversation_id,
-            Filing.state == FILED,
-            Box.deleted_at.is_(None),
-            access.may_see(viewer),
-        )
-    )
-    held = select(Copy.id).where(Copy.message_id == Message.id, ~Copy.hidden)
-    return and_(_exists(filed), _exists(held), _with_outsider())
+def _at_least(viewer: Viewer, wanted: Level) -> ColumnElement[bool]:
+    reached = [
+        source.rows.where(source.level >= literal(int(wanted))).correlate(message).exists()
+        for source in _sources(viewer)
+    ]
+    return or_(_holds(viewer), *reached)
 
 
-def _with_outsider() -> ColumnElement[bool]:
-    own = aliased(OwnAddress)
+def _best(source: Source) -> ColumnElement[int]:
+    return source.rows.with_only_columns(func.max(source.level)).correlate(message).scalar_subquery()
 
-    def ours(address: InstrumentedAttribute[str]) -> ColumnElement[bool]:
-        query = select(own.id).where(own.team_id == Message.team_id, own.normalized == address)
-        return query.correlate(Message, Recipient).exists()
 
-    outsider = select(Recipient.id).where(
-        Recipient.message_id == Message.id, Recipient.kind != "reply-to", not_(ours(Recipient.normalized))
-    )
-    return or_(not_(ours(Message.sender_normalized)), _exists(outsider))
+_QUESTIONS: dict[str, Callable[[Viewer], ColumnElement[Any]]] = {
+    "read": _reads, "know": _knows, "level": _level, "shared": _shared, "holds": _holds,
+}  # fmt: skip

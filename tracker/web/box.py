@@ -188,7 +188,7 @@ def set_values(key: str) -> Page:
     box = found(key)
     boxes.lock_values(db(), box)
     columns = fields.of_pipeline(db(), box.pipeline_id)
-    known = field_inputs.known_names(db(), box, columns, people.of_team(db(), box.team_id))
+    known = field_inputs.known_names(db(), box, columns, people.of_team(db(), box.team_id, removed=True))
     stale, wrong = {}, {}
     for column in columns:
         there = field_inputs.shown(column, box.values.get(column.key), known)

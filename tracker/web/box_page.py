@@ -29,6 +29,7 @@ from tracker.people import User, Viewer
 from tracker.pipelines import Stage
 from tracker.tasks import Task
 from tracker.web import cursor, field_inputs, forms, frame, mails, notices, rows, timeline, words
+from tracker.web.access_said import Said
 from tracker.web.field_inputs import Input
 from tracker.web.frame import Page, db, viewer
 from tracker.web.timeline import Block
@@ -45,13 +46,14 @@ PARTS = {
     "contacts": "box_contacts.html",
     "conversations": "box_conversations.html",
     "links": "box_links.html",
+    "access": "box_access.html",
     "files": "box_files.html",
 }
 #: Where a form stands (the beginning of its `_place`), and the part that is shown again when it is refused.
 PLACES = {
     "name": "head", "stage": "head", "owner": "head", "note": "compose", "call": "compose", "meeting": "compose",
     "newtask": "newtask", "task": "tasks", "activity": "timeline", "why": "timeline", "fields": "fields",
-    "money": "head", "organization": "fields", "contacts": "contacts", "links": "links",
+    "money": "head", "organization": "fields", "contacts": "contacts", "links": "links", "access": "access",
 }  # fmt: skip
 FEW_CONVERSATIONS, FEW_DONE, FEW_FILES = 8, 5, 6
 
@@ -103,13 +105,18 @@ class Shown:
 
     @cached_property
     def users(self) -> Sequence[User]:
-        """The team."""
-        return people.of_team(db(), self.viewer.team_id)
+        """The team, to choose from."""
+        return [one for one in self.everybody if one.removed_at is None]
+
+    @cached_property
+    def everybody(self) -> Sequence[User]:
+        """Those too who were removed: what they did stays theirs."""
+        return people.of_team(db(), self.viewer.team_id, removed=True)
 
     @cached_property
     def names(self) -> dict[int, str]:
         """The team's names by id."""
-        return {user.id: user.name for user in self.users}
+        return {user.id: user.name for user in self.everybody}
 
     @cached_property
     def stages(self) -> Sequence[Stage]:
@@ -125,7 +132,7 @@ class Shown:
     def known(self) -> dict[str, str]:
         """Names of the people, contacts and organizations that are spoken of, by key."""
         named = {contact.key: contact.name for contact in self.box.contacts}
-        return field_inputs.known_names(db(), self.box, self.columns, self.users) | named
+        return field_inputs.known_names(db(), self.box, self.columns, self.everybody) | named
 
     @cached_property
     def inputs(self) -> list[Input]:
@@ -164,6 +171,11 @@ class Shown:
     def links(self) -> Sequence[Box]:
         """The boxes it is linked with."""
         return links.of_box(db(), self.box.id)
+
+    @cached_property
+    def access(self) -> Said:
+        """Who sees it."""
+        return Said.of(db(), self.viewer, self.box, self.everybody)
 
     @cached_property
     def filed(self) -> list[tuple[Filing, rows.Row]]:
@@ -235,7 +247,7 @@ class Shown:
 
     def pieces(self, activity: Activity) -> list[Piece]:
         """A note's text, with its mentions."""
-        return mentions.pieces(activity.text, {user.key: user.name for user in self.users})
+        return mentions.pieces(activity.text, {user.key: user.name for user in self.everybody})
 
     def as_typed(self, activity: Activity) -> str:
         """A note's text, to be edited."""

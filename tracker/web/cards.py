@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Select, SQLColumnExpression, func, literal
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session, aliased, joinedload
 
-from tracker import boxes, totals
+from tracker import boxes, sight, totals
 from tracker.box_filters import THEM, US, BoxFilter
 from tracker.boxes import Box, BoxContact
 from tracker.contacts import Contact
@@ -157,9 +157,9 @@ def _column(stage: Stage, head: Head, found: Sequence[Card], limit: int) -> Colu
 
 
 def heads(session: Session, look: Look, pipeline_id: int, stages: Sequence[Stage]) -> dict[int, Head]:
-    """Counts and worth of stages: kept totals, or, of what a filter leaves, counted up to a bound."""
+    """Counts and worth of stages: kept totals, or, of what a filter or the gate leaves, counted up to a bound."""
     found = {stage.id: Head() for stage in stages}
-    if not look.chosen:
+    if not look.chosen and sight.sees_all(session, pipeline_id):
         for stage_id, total in totals.of_pipeline(session, pipeline_id).items():
             if stage_id in found:
                 found[stage_id] = Head(total.boxes, total.amounts)

@@ -161,7 +161,7 @@ def of_box(
     shown = found[:size]
     last = Cursor(shown[-1][2].at, f"{shown[-1][1]}-{shown[-1][2].key}") if shown else None
     more = len(found) > size or (until is not None and _is_more(session, viewer, box, show, last))
-    entries = _readied(session, [entry for _, _, entry in shown])
+    entries = _readied(session, viewer, [entry for _, _, entry in shown])
     return Page(entries, last if more else None, last)
 
 
@@ -180,10 +180,10 @@ def _is_more(session: Session, viewer: Viewer, box: Box, show: str, last: Cursor
     )
 
 
-def _readied(session: Session, entries: Sequence[Entry]) -> list[Entry]:
+def _readied(session: Session, viewer: Viewer, entries: Sequence[Entry]) -> list[Entry]:
     """Mail is only made ready to be read once it is known which of it the page shows."""
     rows = [entry.mail.row for entry in entries if entry.mail is not None and entry.mail.row is not None]
-    made = {mail.message.id: mail for mail in ready(session, rows)}
+    made = {mail.message.id: mail for mail in ready(session, viewer, rows)}
     return [
         Entry(entry.at, entry.key, mail=made[entry.mail.message.id]) if entry.mail is not None else entry
         for entry in entries

@@ -24,6 +24,8 @@ WORDS = {
     "box.undeleted": "brought it back after it was deleted",
     "box.merged": "merged {name} into it",
     "box.merged_away": "merged it into {name}",
+    "box.access": "changed who sees it",
+    "pipeline.access": "changed who sees a pipeline",
     "box.snoozed": "put it off",
     "box.unsnoozed": "took it back into the lists",
     "boxes.changed": "changed several boxes at once",
@@ -91,6 +93,11 @@ WORDS = {
     "user.added": "joined the team",
     "user.changed": "changed their profile",
     "user.mentioned": "mentioned a teammate",
+    "sharing.rule": "changed how they share their mail",
+    "sharing.grant": "let a teammate read some of their mail",
+    "sharing.withdrawn": "took back what a teammate could read",
+    "sharing.private": "changed their private list",
+    "sharing.kept": "kept what somebody who left had shared",
 }
 
 

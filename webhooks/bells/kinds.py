@@ -30,6 +30,8 @@ class Kind(StrEnum):
     MOVED = "moved"
     MOVED_BY_RULE = "moved_by_rule"
     MAILBOX = "mailbox"
+    ACCESS_ASKED = "access_asked"
+    ACCESS_ANSWERED = "access_answered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ ABOUT: dict[Kind, About] = {
     Kind.MOVED: About("Somebody moved a box of mine", "swap", HOUR),
     Kind.MOVED_BY_RULE: About("A rule moved a box of mine", "swap", HOUR, desktop=False),
     Kind.MAILBOX: About("My mailbox needs attention", "mailbox", HOUR),
+    Kind.ACCESS_ASKED: About("Somebody asks to see mail of mine", "lock", HOUR),
+    Kind.ACCESS_ANSWERED: About("My request to see mail was answered", "lock", HOUR),
 }
 
 

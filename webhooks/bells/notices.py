@@ -13,6 +13,7 @@ from sqlalchemy import (
     Index,
     Integer,
     Select,
+    and_,
     func,
     or_,
     select,
@@ -21,7 +22,8 @@ from sqlalchemy import (
 )  # fmt: skip
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from tracker import conversations, people, sharing, topics
+from tracker import access, conversations, people, sharing, topics
+from tracker.boxes import Box
 from tracker.db import Base, Keyed, OfTeam
 from tracker.messages import Message
 from tracker.people import User
@@ -75,11 +77,14 @@ class Notification(OfTeam, Keyed, Base):
 
 
 def readable(user: User) -> ColumnElement[bool]:
-    """SQL: the notification is this user's, and they may (still) read the mail that it is about."""
+    """SQL: the notification is this user's, and they may (still) read the mail and see the box it is about."""
     viewer = people.viewer_of(user, "bell")
     mail = select(Message.id).where(Message.id == Notification.message_id, sharing.may_read(viewer))
-    return (Notification.user_id == user.id) & or_(
-        Notification.message_id.is_(None), mail.correlate(Notification).exists()
+    box = select(Box.id).where(Box.id == Notification.box_id, access.may_see(viewer))
+    return and_(
+        Notification.user_id == user.id,
+        or_(Notification.message_id.is_(None), mail.correlate(Notification).exists()),
+        or_(Notification.box_id.is_(None), box.correlate(Notification).exists()),
     )
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from tracker import events, people, readers, sharing, topics
+from tracker import access, events, people, readers, sharing, topics
 from tracker.boxes import Box
 from tracker.conversations import Conversation
 from tracker.db import among
@@ -85,7 +85,7 @@ def tell(session: Session, happened: Sequence[Event], now: datetime) -> None:
 def _tell(session: Session, wanted: Sequence[Event], now: datetime) -> None:
     around = Around(session, wanted)
     told = [one for event in wanted for one in _TELLERS[event.kind](around, event) if _concerns(around, one)]
-    told = _readable(around, told)
+    told = _readable(around, _visible(around, told))
     if told:
         _write(around, _joined(told), now)
 
@@ -177,6 +177,17 @@ def _mailbox(around: Around, event: Event) -> Iterable[Told]:
         yield Told(user_id, Kind.MAILBOX, f"mailbox:{event.mailbox_id}", event)
 
 
+def _access(around: Around, event: Event) -> Iterable[Told]:
+    """The owner, of a request; its asker, of the answer."""
+    user_id, declined = around.users.get(str(event.data.get("user"))), event.data.get("scope") == "decline"
+    if user_id is not None:
+        kind = Kind.ACCESS_ASKED if event.kind == "access.requested" else Kind.ACCESS_ANSWERED
+        yield Told(
+            user_id, kind, f"request:{event.data.get('request')}", event, None,
+            None if declined else event.conversation_id, None if declined else event.message_id,
+        )  # fmt: skip
+
+
 _TELLERS: dict[str, Callable[[Around, Event], Iterable[Told]]] = {
     "email.read": _read,
     "email.clicked": _read,
@@ -191,6 +202,8 @@ _TELLERS: dict[str, Callable[[Around, Event], Iterable[Told]]] = {
     "box.moved": _moved,
     "box.assigned": _assigned,
     "mailbox.attention": _mailbox,
+    "access.requested": _access,
+    "access.answered": _access,
 }
 
 
@@ -205,6 +218,15 @@ def _concerns(around: Around, told: Told) -> bool:
     if box is not None and box.pipeline in around.wishes(told.user_id).quiet_pipelines:
         return False
     return bool(around.wishes(told.user_id).on(told.kind))
+
+
+def _visible(around: Around, told: Sequence[Told]) -> list[Told]:
+    """Without what is about boxes that its reader may not see."""
+    asked = {one.box_id for one in told if one.box_id in around.boxes} - {None}
+    ids = {id_ for id_ in asked if id_ is not None}
+    users = {user.id: user for one in told if (user := around.person(one.user_id)) is not None}
+    allowed = access.watchers(around.session, ids, users.values())
+    return [one for one in told if one.box_id not in ids or (one.user_id, one.box_id) in allowed]
 
 
 def _readable(around: Around, told: Sequence[Told]) -> list[Told]:

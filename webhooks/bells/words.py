@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
-from tracker import people, sharing
+from tracker import access, people, sharing
 from tracker.boxes import Box
 from tracker.contacts import Contact, ContactAddress
 from tracker.db import among
@@ -86,7 +86,7 @@ def say(session: Session, notifications: Sequence[Notification], users: Mapping[
     about = _About(session, notifications, users)
     said = []
     for one in notifications:
-        if about.stands(one) and (one.message_id is None or (one.user_id, one.message_id) in about.allowed):
+        if about.stands(one) and about.may_be_told(one):
             try:
                 title, body = _SAYERS[Kind(one.kind)](about, one)
             except Exception:
@@ -113,6 +113,7 @@ class _About:
         self.messages = self._by_id(Message, ids)
         self.mailboxes = self._by_id(Mailbox, [event.mailbox_id for event in self.events.values()])
         self.allowed = self._allowed(notifications, users)
+        self.seen = self._seen(users)
         self.people = self._people()
         self.answers = self._answers([one.message_id for one in notifications if one.kind == Kind.ANSWER])
         self.names = self._names()
@@ -136,6 +137,14 @@ class _About:
             query = select(Message.id).where(among(Message.id, ids), sharing.may_read(viewer))
             allowed.update((user_id, id_) for id_ in self._session.scalars(query))
         return allowed
+
+    def _seen(self, users: Mapping[int, User]) -> set[tuple[int, int]]:
+        return access.watchers(self._session, set(self.boxes), users.values())
+
+    def may_be_told(self, one: Notification) -> bool:
+        """Whether its reader may (still) read the mail and see the box that it is about."""
+        reads = one.message_id is None or (one.user_id, one.message_id) in self.allowed
+        return reads and (one.box_id is None or (one.user_id, one.box_id) in self.seen)
 
     def _answers(self, ids: Sequence[int | None]) -> set[int]:
         """Which of these mails came into a conversation in which somebody of ours had written."""
@@ -302,6 +311,18 @@ def _mailbox(about: _About, one: Notification) -> Words:
     return f"{whose} needs your attention", str(about.data(one).get("reason") or "")
 
 
+def _asked(about: _About, one: Notification) -> Words:
+    return f"{about.actor(one)} asks to see {about.mail(one)}", "You answer once: for the conversation, or more"
+
+
+def _answered_access(about: _About, one: Notification) -> Words:
+    who = about.actor(one) if about.data(one).get("named") else "A teammate"
+    if about.data(one).get("scope") == "decline":
+        return f"{who} keeps the mail that you asked for to themselves", ""
+    mail = about.mail(one)
+    return f"{who} lets you read {mail if mail.startswith('“') else 'the mail that you asked for'}", ""
+
+
 _SAYERS: dict[Kind, Callable[[_About, Notification], Words]] = {
     Kind.READ: _read,
     Kind.READ_AGAIN: _read,
@@ -315,4 +336,6 @@ _SAYERS: dict[Kind, Callable[[_About, Notification], Words]] = {
     Kind.MOVED: _moved,
     Kind.MOVED_BY_RULE: _moved,
     Kind.MAILBOX: _mailbox,
+    Kind.ACCESS_ASKED: _asked,
+    Kind.ACCESS_ANSWERED: _answered_access,
 }

@@ -151,6 +151,8 @@ def open_(key: str) -> Page:
 
 def _target(found: Notification) -> str:
     box = db().get(Box, found.box_id) if found.box_id else None
+    if found.kind == Kind.ACCESS_ASKED or (found.kind == Kind.ACCESS_ANSWERED and found.message_id is None):
+        return url_for("sharing_requests.show")
     if found.kind == Kind.TROUBLE and "outbox.show" in current_app.view_functions:
         return url_for("outbox.show", key=found.thing.partition(":")[2])
     if box is not None and box.deleted_at is None:

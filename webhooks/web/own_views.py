@@ -39,6 +39,12 @@ def where(asked: Request, trusted: Sequence[Network] = ()) -> str | None:
     return found if found and not _is_proxy(found, trusted) else None
 
 
+def asker(trusted: Sequence[Network] = ()) -> str:
+    """Who asks now, as far as we can tell, to count tries by; a proxy not ours stands for all behind it."""
+    said = request.headers.getlist(FORWARDED_FOR)
+    return client_address(request.remote_addr, said, trusted) or request.remote_addr or ""
+
+
 def _is_proxy(address: str, trusted: Sequence[Network]) -> bool:
     """Whether a listed proxy stands there: it told of nobody behind it."""
     return client_address(address, ["-"], trusted) is None

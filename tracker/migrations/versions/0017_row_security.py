@@ -1,6 +1,13 @@
-"""row_security."""
+"""Row-level security: a policy on every table with a team.
+
+The role that is held by it is the server's, not the database's: `row_security.ensure` makes it at each start.
+"""
 
 from __future__ import annotations
+
+from alembic import op
+
+from tracker import row_security
 
 revision = "0017"
 down_revision = "0016"
@@ -9,8 +16,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Nothing yet."""
+    """Put every table that has a `team_id` by now behind the lock."""
+    row_security.guard_all(op.get_bind())
 
 
 def downgrade() -> None:
-    """Nothing yet."""
+    """Take the lock off."""
+    row_security.remove(op.get_bind())

@@ -1,0 +1,236 @@
+"""The gate's parts as SQL, each about the `Message` of the enclosing query and one owner of a copy of it.
+
+Whoever asks about a copy brings its owner, and its mailbox if the copy is there; what was kept of somebody who
+left has an owner and no mailbox. All subqueries use tables under names of their own, or say what they take from
+outside: left to itself SQLAlchemy would take over any table that the page joins as well, and the gate would ask
+about the page's row instead of its own. They are plain tables, so that whose eyes a session has (`tracker.sight`)
+is not asked a second time, and one may ask what another person sees.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Integer, Select, and_, case, func, literal, not_, or_, select
+
+from tracker import access
+from tracker.boxes import Box
+from tracker.filing import FILED, Filing
+from tracker.mailboxes import Mailbox
+from tracker.messages import Copy, Kept, Message, Recipient
+from tracker.people import OwnAddress, Viewer
+from tracker.sharing.levels import ALL, DEFAULT
+from tracker.sharing.tables import Grant, Private, Rule
+
+message = Message.__table__
+copy = Copy.__table__.alias("shared_copy")
+mailbox = Mailbox.__table__.alias("shared_mailbox")
+kept = Kept.__table__.alias("shared_kept")
+filing = Filing.__table__.alias("shared_filing")
+_recipient = Recipient.__table__.alias("shared_recipient")
+_own = OwnAddress.__table__.alias("shared_own")
+_rule = Rule.__table__.alias("shared_rule")
+_grant = Grant.__table__.alias("shared_grant")
+_private = Private.__table__.alias("shared_private")
+box = Box.__table__.alias("shared_box")
+_OUTER = (message, copy, mailbox, kept, filing, box)
+
+
+def found(query: Select[Any], *outer: Any) -> ColumnElement[bool]:
+    """SQL: the query finds anything; it takes only these tables from outside."""
+    return query.correlate(*(outer or _OUTER)).exists()
+
+
+# -- of a message
+
+
+def with_outsider() -> ColumnElement[bool]:
+    """SQL: somebody outside the team wrote or got the message. Reply-To is no participant, nor is Bcc."""
+
+    def ours(address: Any) -> ColumnElement[bool]:
+        query = select(_own.c.id).where(_own.c.team_id == message.c.team_id, _own.c.normalized == address)
+        return query.correlate(message, _recipient).exists()
+
+    outsider = select(_recipient.c.id).where(
+        _recipient.c.message_id == message.c.id,
+        _recipient.c.kind != "reply-to",
+        not_(ours(_recipient.c.normalized)),
+    )
+    return or_(not_(ours(message.c.sender_normalized)), outsider.correlate(message).exists())
+
+
+def takes_part(address: Any, *outer: Any) -> ColumnElement[bool]:
+    """SQL: the address wrote or got the message, by what all its readers see."""
+    got = select(_recipient.c.id).where(
+        _recipient.c.message_id == message.c.id,
+        _recipient.c.kind != "reply-to",
+        _recipient.c.normalized == address,
+    )
+    return or_(message.c.sender_normalized == address, got.correlate(message, *outer).exists())
+
+
+def is_seen_taking_part(owner_id: Any) -> ColumnElement[bool]:
+    """SQL: one of the owner's addresses stands in From, To or Cc.
+
+    Somebody who holds a copy otherwise got it by Bcc (or by a list): to name them would tell.
+    """
+    query = select(_own.c.id).where(
+        _own.c.team_id == message.c.team_id, _own.c.user_id == owner_id, takes_part(_own.c.normalized, _own)
+    )
+    return found(query)
+
+
+# -- what an owner said
+
+
+def _covers(address: Any) -> ColumnElement[bool]:
+    """SQL: the entry of the private list is this address, or its domain, or one above it."""
+    tail = func.right(address, func.length(_private.c.value) + 1)
+    return or_(address == _private.c.value, tail == "@" + _private.c.value, tail == "." + _private.c.value)
+
+
+def is_private(owner_id: Any, *, bcc: bool) -> ColumnElement[bool]:
+    """SQL: somebody on the owner's private list takes part; with `bcc`, also unseen, by what the copy says.
+
+    An address stands for itself, a domain for all that is below it. Asked once for each copy, and cheap for those
+    who keep no such list.
+    """
+    got = select(_recipient.c.id).where(
+        _recipient.c.message_id == message.c.id, _recipient.c.kind != "reply-to", _covers(_recipient.c.normalized)
+    )
+    named = [_covers(message.c.sender_normalized), got.correlate(message, _private).exists()]
+    if bcc:
+        one = func.jsonb_array_elements(copy.c.bcc).table_valued("value", name="shared_bcc")
+        address = func.coalesce(one.c.value.op("->>")("normalized"), func.lower(one.c.value.op("->>")("address")))
+        named.append(
+            select(literal(1)).select_from(one).where(_covers(address)).correlate(copy, _private).exists()
+        )
+    return found(select(_private.c.id).where(_private.c.user_id == owner_id, or_(*named)))
+
+
+def _granted(viewer: Viewer, owner_id: Any, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    return found(
+        select(_grant.c.id).where(_grant.c.user_id == viewer.user_id, _grant.c.owner_id == owner_id, *conditions)
+    )
+
+
+def granted_conversation(viewer: Viewer, owner_id: Any) -> ColumnElement[bool]:
+    """SQL: the owner lets the viewer read this conversation."""
+    return _granted(viewer, owner_id, _grant.c.conversation_id == message.c.conversation_id)
+
+
+def granted_address(viewer: Viewer, owner_id: Any) -> ColumnElement[bool]:
+    """SQL: the owner lets the viewer read mail with somebody who takes part."""
+    return _granted(viewer, owner_id, _grant.c.address.is_not(None), takes_part(_grant.c.address, _grant))
+
+
+def granted_pipeline(viewer: Viewer, owner_id: Any) -> ColumnElement[bool]:
+    """SQL: the owner lets the viewer read what is in the pipeline of the `Box` of the enclosing query."""
+    return _granted(viewer, owner_id, _grant.c.pipeline_id == box.c.pipeline_id)
+
+
+def _ruled(*conditions: ColumnElement[bool]) -> ColumnElement[Any]:
+    packed = (_rule.c.outside * 4 + _rule.c.inside).cast(Integer)
+    return select(packed).where(*conditions).correlate(*_OUTER).scalar_subquery()
+
+
+def conversation_rule(owner_id: Any) -> ColumnElement[Any]:
+    """SQL: what the owner said of this conversation, packed; NULL if nothing."""
+    return _ruled(_rule.c.conversation_id == message.c.conversation_id, _rule.c.user_id == owner_id)
+
+
+def pipeline_rule(owner_id: Any) -> ColumnElement[Any]:
+    """SQL: what the owner said of the `Box`'s pipeline, packed; NULL if nothing."""
+    return _ruled(_rule.c.pipeline_id == box.c.pipeline_id, _rule.c.user_id == owner_id)
+
+
+def mailbox_rule() -> ColumnElement[Any]:
+    """SQL: what the owner said of the `mailbox`, packed; NULL if nothing."""
+    return _ruled(_rule.c.mailbox_id == mailbox.c.id)
+
+
+def unpacked(packed: ColumnElement[Any]) -> ColumnElement[int]:
+    """SQL: the level for this message out of a packed pair. (Written so that the pair stands in it once.)"""
+    shift = case((with_outsider(), 2), else_=0)
+    return packed.op(">>")(shift).op("&")(3)
+
+
+# -- what reaches the viewer
+
+
+def filed(viewer: Viewer | None, *columns: Any) -> Select[Any]:
+    """SQL: where the conversation is filed, in boxes that the viewer may see (`None`: in any that is there).
+
+    Of suggestions and of deleted boxes nothing follows.
+    """
+    query = (
+        select(*columns)
+        .select_from(filing)
+        .join(box, box.c.id == filing.c.box_id)
+        .where(
+            filing.c.conversation_id == message.c.conversation_id,
+            filing.c.state == FILED,
+            box.c.deleted_at.is_(None),
+        )
+    )
+    return query if viewer is None else query.where(access.may_see(viewer, box.c))
+
+
+def word_in_box(viewer: Viewer | None) -> ColumnElement[int]:
+    """SQL: what the owner of the `mailbox` shares with the viewer (`None`: with everybody) in the `Box`.
+
+    The narrowest of their words counts: of the conversation, then a grant for the pipeline, then of the
+    pipeline, then of the mailbox, then the default.
+    """
+    owner = mailbox.c.user_id
+    words = [conversation_rule(owner), pipeline_rule(owner), mailbox_rule(), DEFAULT.packed]
+    if viewer is not None:
+        words.insert(1, case((granted_pipeline(viewer, owner), ALL.packed)))
+    return unpacked(func.coalesce(*words))
+
+
+def word_of_grant() -> ColumnElement[int]:
+    """SQL: what a wide grant gives; what the owner said of this one conversation narrows it."""
+    return unpacked(func.coalesce(conversation_rule(mailbox.c.user_id), ALL.packed))
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Rows from which a message may reach a viewer, and how far each lets them see."""
+
+    rows: Select[Any]
+    level: ColumnElement[int]
+
+
+def teammates_copies(viewer: Viewer) -> Source:
+    """Copies that teammates hold: no draft, spam or trash, and not in a mailbox whose owner left."""
+    owner = mailbox.c.user_id
+    rows = (
+        select(copy.c.id)
+        .join(mailbox, mailbox.c.id == copy.c.mailbox_id)
+        .where(
+            copy.c.message_id == message.c.id, ~copy.c.hidden, mailbox.c.left_at.is_(None), owner != viewer.user_id
+        )
+    )
+    in_boxes = filed(viewer, func.max(word_in_box(viewer))).correlate(message, copy, mailbox).scalar_subquery()
+    by_address = case((granted_address(viewer, owner), word_of_grant()), else_=0)
+    level = case(
+        (is_private(owner, bcc=True), 0),
+        (granted_conversation(viewer, owner), 3),
+        else_=func.greatest(in_boxes, by_address, 0),
+    )
+    return Source(rows, level)
+
+
+def kept_shares(viewer: Viewer) -> Source:
+    """What teammates had shared when they left."""
+    visible = found(filed(viewer, filing.c.id).where(box.c.pipeline_id == kept.c.pipeline_id), message, kept)
+    for_me = or_(kept.c.user_id.is_(None), kept.c.user_id == viewer.user_id)
+    rows = select(kept.c.id).where(kept.c.message_id == message.c.id)
+    level = case(
+        (is_private(kept.c.owner_id, bcc=False), 0),
+        (and_(for_me, or_(kept.c.pipeline_id.is_(None), visible)), kept.c.level),
+        else_=0,
+    )
+    return Source(rows, level)
