@@ -35,11 +35,11 @@ SELECT n, :team, 'conversation' || n, 'Topic ' || substr(md5(n::text), 1, 5) || 
        :now - make_interval(mins => n), :now - make_interval(mins => n) + interval '3 hours', :each
 FROM generate_series(1, :conversations) n;
 INSERT INTO messages (id, team_id, key, identity, kin, rfc822_message_id, conversation_id, sent_at, sender_name,
-                      sender_address, sender_normalized, subject, snippet, text, is_reply)
+                      sender_address, sender_normalized, subject, snippet, text, is_reply, outside)
 SELECT (c.id - 1) * :each + m, :team, 'message' || (c.id - 1) * :each + m, sha256((c.id || '.' || m)::bytea),
        sha256(('k' || c.id || '.' || m)::bytea), c.id || '.' || m || '@mail.example', c.id,
        c.first_message_at + make_interval(hours => m - 1), w.name, w.address, w.address, c.subject,
-       left(p.text, 120), p.text, m > 1
+       left(p.text, 120), p.text, m > 1, true
 FROM conversations c
 JOIN contacts k ON k.id = (SELECT min(id) FROM contacts) + (c.id / 3) % :people
 JOIN contact_addresses a ON a.contact_id = k.id

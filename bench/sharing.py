@@ -122,7 +122,7 @@ def _pages(size: int) -> Sequence[tuple[str, str]]:
 @contextmanager
 def _ungated() -> Iterator[None]:
     """The gate asks for the team alone; only while a statement is first compiled does it matter."""
-    whole = gate._Gate.expression
+    whole = gate._Gate.answer
 
     def team_only(self: Any) -> Any:
         plain, self.role = self.role, "system"
@@ -131,11 +131,11 @@ def _ungated() -> Iterator[None]:
         finally:
             self.role = plain
 
-    gate._Gate.expression = team_only  # type: ignore[method-assign]
+    gate._Gate.answer = team_only  # type: ignore[method-assign]
     try:
         yield
     finally:
-        gate._Gate.expression = whole  # type: ignore[method-assign]
+        gate._Gate.answer = whole  # type: ignore[method-assign]
 
 
 def _report(desks: Sequence[Desk], pages: Sequence[tuple[str, str]], chosen: argparse.Namespace) -> float:

@@ -16,7 +16,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from gmail_sync import oauth
-from gmail_sync.errors import GmailError, NeedsAttention
+from gmail_sync.errors import GmailError, KeyMissing, NeedsAttention
 from gmail_sync.session import Services
 from gmail_sync.sync import lock
 from gmail_sync.vault import VaultError
@@ -33,6 +33,8 @@ PATIENCE = timedelta(hours=24)  #: so long Gmail is asked while it does not answ
 RETRY_SECONDS = 60.0
 AT_ONCE = 500  # mails deleted in one transaction
 
+#: What rooms above settle whether or not there are credentials. May raise `Again`, for some minutes at most.
+settling: list[Callable[[Services, Mailbox], None]] = []
 #: What rooms above do with the credentials while they still open something. May raise `Again` and `GmailError`.
 before_credentials_go: list[Callable[[Services, Mailbox], None]] = []
 
@@ -62,7 +64,7 @@ def waiting(session: Session) -> list[int]:
 
 
 def say(services: Services, mailbox_id: int) -> None:
-    """See to one mailbox. Raises `Again` while Gmail does not answer."""
+    """See to one mailbox. Raises `Again` while Gmail does not answer, or something is under way in it."""
     with transaction(services.sessions) as session:
         mailbox = session.get(Mailbox, mailbox_id)
     if mailbox is None or mailbox.left_at is None or mailbox.wanted_at is None:
@@ -70,6 +72,8 @@ def say(services: Services, mailbox_id: int) -> None:
     # The mail first: it is ours to delete, whatever Gmail says.
     while _forget_some(services, mailbox):
         pass
+    for settle in settling:
+        settle(services, mailbox)
     revoked = mailbox.credentials is not None and _let_go(services, mailbox)
     with transaction(services.sessions) as session:
         done = {"credentials": None, "wanted_at": None, "wanted_by": None}
@@ -89,26 +93,37 @@ def _let_go(services: Services, mailbox: Mailbox) -> bool:
     except (GmailError, requests.RequestException, Again) as error:
         if services.now() < mailbox.left_at + PATIENCE:
             raise Again(RETRY_SECONDS, f"Gmail did not answer the farewell: {type(error).__name__}") from error
-    with suppress(requests.RequestException):
+    with suppress(requests.RequestException, KeyMissing):
         return _revoke(services, mailbox)
     return False
 
 
 def _revoke(services: Services, mailbox: Mailbox) -> bool:
     assert mailbox.credentials is not None
+    with transaction(services.sessions) as session:
+        if _is_back(session, mailbox):
+            return False
     try:
         kept = services.vault.open(mailbox.credentials)
-    except VaultError:
-        return False
+    except VaultError as error:  # the key may be put back, as long as we are patient
+        raise KeyMissing from error
     if oauth.revoke(kept):
         return True
     raise requests.RequestException("Google did not revoke the credentials")
+
+
+def _is_back(session: Session, mailbox: Mailbox) -> bool:
+    """Whether the account is connected anew: Google would end that access too, being one for each account."""
+    query = select(Mailbox.id).where(
+        Mailbox.normalized == mailbox.normalized, Mailbox.left_at.is_(None), Mailbox.credentials.is_not(None)
+    )
+    return session.scalar(query) is not None
 
 
 def _forget_some(services: Services, mailbox: Mailbox) -> bool:
     """Delete some of its mail, and what of it nobody else holds; whether there may be more."""
     with transaction(services.sessions) as session:
         session.execute(delete(Wanted).where(Wanted.mailbox_id == mailbox.id))
-        ids = sharing.unshared(session, mailbox.id)
-        conversations.drop_copies(session, mailbox.id, ids[:AT_ONCE])
-    return len(ids) > AT_ONCE
+        ids = sharing.unshared(session, mailbox.id, AT_ONCE)
+        conversations.drop_copies(session, mailbox.id, ids)
+    return len(ids) == AT_ONCE

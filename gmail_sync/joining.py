@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from gmail_sync.oauth import Identity
-from tracker import invitations, people, sharing
+from tracker import invitations, people
 from tracker.addresses import normalize
 from tracker.invitations import Invitation
 from tracker.people import Role, User
@@ -34,32 +35,47 @@ class Several(Exception):
         self.asking = asking
 
 
+class AnotherAccount(Exception):
+    """The address is a user's, who signed in with another Google account so far."""
+
+
 def admit(session: Session, house: House, identity: Identity, now: datetime) -> User | None:
-    """The user that Google vouches for, made one if they may join; None if they may not. Raises `Several`."""
-    known = people.by_address(session, identity.address)
+    """The user that Google vouches for, made one if they may join; None if they may not.
+
+    Raises `Several`, and `AnotherAccount` of the same address.
+    """
+    known = _one_by_one(session, identity)
     found = known or _newcomer(session, house, identity, now)
-    if found is not None and known is None:
-        sharing.welcome_back(session, found)
-    return _known(found, identity, now) if found is not None else None
+    return _known(session, found, identity, now) if found is not None else None
 
 
 def accept(session: Session, identity: Identity, key: str, now: datetime) -> User | None:
-    """Join the team of the invitation that was chosen."""
-    if people.by_address(session, identity.address) is not None:
-        return None
+    """Join the team of the invitation that was chosen. Raises `AnotherAccount`."""
+    known = _one_by_one(session, identity)
+    if known is not None:  # by another tab, a moment ago
+        return _known(session, known, identity, now)
     asking = invitations.to_address(session, normalize(identity.address), now)
     chosen = next((one for one in asking if one.key == key), None)
     if chosen is None:
         return None
     found = invitations.accept(session, chosen, identity.address, identity.name, now)
-    sharing.welcome_back(session, found)
-    return _known(found, identity, now)
+    return _known(session, found, identity, now)
 
 
-def _known(found: User, identity: Identity, now: datetime) -> User | None:
-    # An address may be given to another account later; Google's subject never is.
+def _one_by_one(session: Session, identity: Identity) -> User | None:
+    """Who this is, if they are a user already."""
+    # Two who are the first here would found two teams, and one person in two tabs would be two.
+    session.execute(text("SELECT pg_advisory_xact_lock(1005, 0)"))
+    # An address may be given to another account, or an account another address; Google's subject stays.
+    return people.by_subject(session, identity.subject) or people.by_address(session, identity.address)
+
+
+def _known(session: Session, found: User, identity: Identity, now: datetime) -> User:
     if found.google_subject not in (None, identity.subject):
-        return None
+        raise AnotherAccount
+    if found.normalized != normalize(identity.address):
+        people.move_address(session, found, identity.address)
+    invitations.settle(session, found)
     found.google_subject, found.workspace, found.signed_in_at = identity.subject, identity.workspace or None, now
     if found.name == found.address and identity.name:
         found.name = identity.name[:100]

@@ -33,6 +33,10 @@ class SignInError(Exception):
     """Google's answer can't be believed or did not come; the text is for the person."""
 
 
+class NotBegun(SignInError):
+    """Nobody came back from a flow of ours: any page may send a browser here, and it proves nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Google:
     """Where Google is, and who we are there."""
@@ -80,12 +84,12 @@ def finish(
 ) -> tuple[Identity, dict[str, Any]]:
     """Finish a flow with the answer's query parameters; who signed in, and the credentials to keep.
 
-    `kept` holds what `begin` gave. Raises `SignInError`.
+    `kept` holds what `begin` gave. Raises `SignInError`; `NotBegun` before Google is asked anything.
     """
     if answer.get("error"):
-        raise SignInError("You did not agree on Google's page, so nothing was changed")
+        raise NotBegun("You did not agree on Google's page, so nothing was changed")
     if not kept.get("state") or not _same(answer.get("state", ""), kept["state"]):
-        raise SignInError("This sign-in was not begun here, or took too long; please begin again")
+        raise NotBegun("This sign-in was not begun here, or took too long; please begin again")
     flow = _flow(google, redirect_uri, gmail)
     flow.code_verifier = kept["code_verifier"]
     try:

@@ -16,11 +16,11 @@ from gmail_sync.joining import Found, House
 from gmail_sync.oauth import SignInError
 from gmail_sync.session import Services
 from gmail_sync.web_sign_in import Door
-from tracker import mailboxes, people, sharing
+from tracker import mailboxes, people
 from tracker.addresses import normalize
 from tracker.jobs import Jobs
 from tracker.mailboxes import Backfill, Health, Mailbox, State
-from tracker.people import Role
+from tracker.people import PeopleError, Role, User
 from tracker.web import frame
 from tracker.web.forms import done
 from tracker.web.frame import NavItem, Page, db, now, user, viewer
@@ -84,11 +84,12 @@ def connected() -> Page:
     sealed = web.services.vault.seal(credentials)
     try:
         mailbox = mailboxes.connect(db(), who, identity.address, sealed, now())
-        sharing.mailbox_connected(db(), mailbox)
+    except PeopleError as error:  # removed, or made a guest, while they were at Google
+        gone = db().scalar(select(User.removed_at).where(User.id == who.id)) is not None
+        db().rollback()
+        return web_sign_in.refused(str(error)) if gone else (_page(str(error)), 403)
     except PermissionError:
-        problem = (
-            f"{identity.address} is connected by somebody else of the team; it needs to be connected only once"
-        )
+        problem = f"{identity.address} is connected by somebody else already; it needs to be connected only once"
         return _page(problem), 409
     _wake(mailbox)
     return done(f"{mailbox.address} is connected; your mail is being read, the newest first", "gmail_sync.show")

@@ -9,8 +9,8 @@ from flask import Blueprint, current_app, make_response, redirect, render_templa
 
 from gmail_sync import flows, joining, oauth
 from gmail_sync.flows import NEXT
-from gmail_sync.joining import House, Several
-from gmail_sync.oauth import Google, Identity, SignInError
+from gmail_sync.joining import AnotherAccount, House, Several
+from gmail_sync.oauth import Google, Identity, NotBegun, SignInError
 from tracker.attempts import Attempts
 from tracker.people import Team, User
 from tracker.web import frame
@@ -89,12 +89,16 @@ def back() -> Page:
     kept = flows.kept("sign-in", now())
     try:
         identity, _ = oauth.finish(_door().google, _back(), kept, request.args, gmail=False)
+    except NotBegun as error:  # an image in any page could ask so, and lock an office out if it counted
+        return _page(str(error), 400)
     except SignInError as error:
         _door().failed.note(_here())
         return _page(str(error), 400)
     onwards = frame.local_path(kept.get(NEXT))
     try:
         return _enter(joining.admit(db(), _door().house, identity, now()), identity, onwards)
+    except AnotherAccount:
+        return _another_account(identity)
     except Several as several:
         return _ask_which(several, identity, onwards)
 
@@ -103,8 +107,23 @@ def _enter(known: User | None, identity: Identity, onwards: str) -> Page:
     if known is None:
         _door().failed.note(_here())
         return render_template("gmail_sync/unknown.html", address=identity.address), 403
-    frame.sign_in(known)
+    try:
+        frame.sign_in(known)
+    except PermissionError:  # removed at this very moment
+        db().rollback()
+        return refused("You were just removed from the team")
     return redirect(onwards)
+
+
+def _another_account(identity: Identity) -> Page:
+    _door().failed.note(_here())
+    db().rollback()
+    return render_template("gmail_sync/another_account.html", address=identity.address), 403
+
+
+def refused(words: str) -> Page:
+    """The page to sign in on, with the reason why nobody is."""
+    return _page(words, 403)
 
 
 # -- invited by several teams
@@ -131,7 +150,10 @@ def join() -> Page:
     if not isinstance(kept, dict) or datetime.fromisoformat(str(kept.get("at"))) < now() - CHOOSE_WITHIN:
         return _page("That took too long; please sign in again", 400)
     identity = Identity(kept["subject"], kept["address"], kept["name"], kept["workspace"])
-    known = joining.accept(db(), identity, request.form.get("team", "")[:100], now())
+    try:
+        known = joining.accept(db(), identity, request.form.get("team", "")[:100], now())
+    except AnotherAccount:
+        return _another_account(identity)
     return _enter(known, identity, frame.local_path(kept.get(NEXT)))
 
 

@@ -175,6 +175,15 @@ def _looked(session: Session, mailbox: Mailbox, at: datetime) -> None:
 
 # -- sent mail comes back by the mailbox's syncing
 
+#: Which ones: the same for both that follow, or an answer could be linked that was not joined, and never would be.
+_HERE = text(
+    """
+    SELECT s.id FROM scheduled_emails s
+    JOIN copies c ON c.mailbox_id = s.mailbox_id AND c.gmail_id = s.sent_gmail_id
+    WHERE s.state = 'sent' AND s.message_id IS NULL AND s.sent_gmail_id IS NOT NULL
+    ORDER BY s.id LIMIT :limit
+    """
+)
 _ARRIVED = text(
     """
     WITH here AS (
@@ -182,8 +191,8 @@ _ARRIVED = text(
       FROM scheduled_emails s
       JOIN copies c ON c.mailbox_id = s.mailbox_id AND c.gmail_id = s.sent_gmail_id
       JOIN messages m ON m.id = c.message_id
-      WHERE s.state = 'sent' AND s.message_id IS NULL AND s.sent_gmail_id IS NOT NULL
-      ORDER BY s.id LIMIT :limit FOR UPDATE OF s SKIP LOCKED
+      WHERE s.id = ANY (:ids) AND s.state = 'sent' AND s.message_id IS NULL
+      ORDER BY s.id FOR UPDATE OF s SKIP LOCKED
     )
     UPDATE scheduled_emails AS s
     SET message_id = here.message_id, conversation_id = here.conversation_id,
@@ -235,18 +244,16 @@ _ANSWERED_ELSEWHERE = text(
     FROM scheduled_emails s
     JOIN copies c ON c.mailbox_id = s.mailbox_id AND c.gmail_id = s.sent_gmail_id
     JOIN messages m ON m.id = c.message_id
-    WHERE s.state = 'sent' AND s.message_id IS NULL AND s.sent_gmail_id IS NOT NULL AND s.is_reply
+    WHERE s.id = ANY (:ids) AND s.state = 'sent' AND s.message_id IS NULL AND s.is_reply
       AND s.conversation_id IS NOT NULL AND m.conversation_id <> s.conversation_id
-    ORDER BY s.team_id, s.id LIMIT :limit
+    ORDER BY s.team_id, s.id
     """
 )
 
 
-def _join_answers(session: Session) -> None:
+def _join_answers(session: Session, ids: Sequence[int]) -> None:
     """An answer out of a teammate's mail joins that mail's conversation, and with it all that comes after."""
-    for team_id, mailbox_id, thread_id, answered_id in session.execute(
-        _ANSWERED_ELSEWHERE, {"limit": ARRIVALS}
-    ).all():
+    for team_id, mailbox_id, thread_id, answered_id in session.execute(_ANSWERED_ELSEWHERE, {"ids": ids}).all():
         if answered_id is not None:
             conversations.join(session, team_id, mailbox_id, thread_id, answered_id)
 
@@ -256,10 +263,11 @@ def arrive(session: Session) -> int:
 
     Returns how many there were; the caller commits and comes again while it is `ARRIVALS`.
     """
-    _join_answers(session)  # first: where conversations are merged, the team is locked before the outbox's rows
+    ids = list(session.scalars(_HERE, {"limit": ARRIVALS}))
+    # First: where conversations are merged, the team is locked before the outbox's rows.
+    _join_answers(session, ids)
     session.execute(_MERGED)
-    session.execute(_BY_HAND)
-    found = session.execute(_ARRIVED, {"limit": ARRIVALS}).all()
+    found = session.execute(_ARRIVED, {"ids": ids}).all()
     for team_id, box_id, conversation_id, *_ in found:
         box = session.get(Box, box_id) if box_id is not None else None
         if box is not None and box.deleted_at is None:
@@ -274,6 +282,8 @@ def arrive(session: Session) -> int:
 
 def arrive_all(post: Post) -> None:
     """A tick."""
+    with transaction(post.sessions) as session:  # of its own, so that answers among them are joined as others are
+        session.execute(_BY_HAND)
     found = ARRIVALS
     while found == ARRIVALS:
         with transaction(post.sessions) as session:

@@ -7,10 +7,22 @@ Guests see only where they are named. `tracker.sight` puts this before all that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, ForeignKey, Select, and_, delete, exists, or_, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    ForeignKey,
+    Select,
+    and_,
+    delete,
+    exists,
+    literal,
+    or_,
+    select,
+    union_all,
+)  # fmt: skip
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -83,6 +95,7 @@ def may_see_pipeline(viewer: Viewer) -> ColumnElement[bool]:
 
 _BOXES = BoxMember.__table__.alias("box_named")
 _PIPELINES = PipelineMember.__table__.alias("pipeline_named")
+_OPEN = Pipeline.__table__.alias("team_pipelines")
 
 
 def _whole(viewer: Viewer) -> Select[Any]:
@@ -96,12 +109,44 @@ def _whole(viewer: Viewer) -> Select[Any]:
 def watchers(session: Session, box_ids: Collection[int], users: Iterable[User]) -> set[tuple[int, int]]:
     """Which of these people may see which of these boxes, as (person, box)."""
     table = Box.__table__.alias("watched")
-    found: set[tuple[int, int]] = set()
-    for user in users if box_ids else ():
-        viewer = Viewer(user.team_id, user.id, Role(user.role), "access")
-        wanted = select(table.c.id).where(table.c.id.in_(box_ids), may_see(viewer, table.c))
-        found.update((user.id, id_) for id_ in session.scalars(wanted))
+    asked, ids = list(users), list(box_ids)
+    if not asked or not ids:
+        return set()
+    of_team = select(_OPEN.c.id).where(_OPEN.c.access == TEAM)
+    is_open = and_(table.c.access.is_(None), table.c.pipeline_id.in_(of_team))
+    rows = session.execute(select(table.c.id, table.c.team_id, is_open).where(table.c.id.in_(ids))).all()
+    members = [user for user in asked if user.role != Role.GUEST]
+    found = {
+        (user.id, id_)
+        for id_, team_id, everybody in rows
+        if everybody
+        for user in members
+        if user.team_id == team_id
+    }
+    if any((user.id, id_) not in found for user in asked for id_, _, _ in rows):
+        found.update(_watching(session, [id_ for id_, _, _ in rows], asked))
     return found
+
+
+def _watching(session: Session, ids: Sequence[int], users: Sequence[User]) -> Iterator[tuple[int, int]]:
+    """The law for many people, in one question."""
+    table = Box.__table__.alias("watched")
+
+    def wanted(user: User) -> Select[Any]:
+        viewer = Viewer(user.team_id, user.id, Role(user.role), "access")
+        rows = select(literal(user.id, BigInteger()), table.c.id)
+        return rows.where(table.c.id.in_(ids), may_see(viewer, table.c))
+
+    yield from ((row[0], row[1]) for row in session.execute(union_all(*map(wanted, users))))
+
+
+def seers(session: Session, box: Box, users: Iterable[User]) -> list[User]:
+    """Those of these people who may see a box: to mention them in it, or to give them its tasks."""
+    asked = list(users)
+    if box.access is None and box.pipeline.access == TEAM and all(user.role != Role.GUEST for user in asked):
+        return asked
+    allowed = watchers(session, [box.id], asked)
+    return [user for user in asked if (user.id, box.id) in allowed]
 
 
 # -- changing it
@@ -144,6 +189,7 @@ def name(session: Session, viewer: Viewer, thing: Pipeline | Box, user: User) ->
 def unname(session: Session, viewer: Viewer, thing: Pipeline | Box, user: User) -> None:
     """Name a person no more. Raises `AccessError` for the last one of what only named people see."""
     _check(viewer, thing)
+    session.refresh(thing, ["access"], with_for_update=True)  # two who take one another out: the second is told
     if user.id not in (there := named(session, thing)):
         return
     if thing.access == PEOPLE and len(there) == 1:

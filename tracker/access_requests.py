@@ -5,15 +5,15 @@ Until then nobody learns more than they knew. What is not even known to exist ca
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, delete, func, select, text, update
+from sqlalchemy import CheckConstraint, ForeignKey, Index, delete, func, or_, select, text, update
 from sqlalchemy.orm import Mapped, Session, aliased, mapped_column
 
-from tracker import access, conversations, events, people, sharing
+from tracker import access, conversations, events, leaving, people, sharing
 from tracker.boxes import Box
 from tracker.conversations import Conversation
 from tracker.db import Base, Keyed, OfTeam, among
@@ -68,7 +68,7 @@ class AccessRequest(OfTeam, Keyed, Base):
     #: The mail that was asked for; with it goes the request.
     message_id: Mapped[int] = mapped_column(ForeignKey("messages.id", ondelete="CASCADE"), index=True)
     state: Mapped[str] = mapped_column(server_default=RequestState.OPEN.value)
-    scope: Mapped[str | None]  #: a `Scope`, once it is answered
+    scope: Mapped[str | None]  #: a `Scope`, once it is answered; one that lapsed was answered by nobody
     named: Mapped[bool] = mapped_column(server_default="true")  #: the asker may know whom they asked
     asked_at: Mapped[datetime]
     answered_at: Mapped[datetime | None]
@@ -85,6 +85,8 @@ def ask(session: Session, viewer: Viewer, message_id: int, now: datetime) -> Acc
     if message is None or decided is None or decided.owner_id is None or viewer.user_id is None:
         return None
     owner = session.get_one(User, decided.owner_id)
+    if owner.removed_at is not None:
+        raise RequestError("There is nobody to ask: its text went with its owner.")
     # One person's requests one after the other: the limits hold whatever they send at once.
     session.execute(select(User.id).where(User.id == viewer.user_id).with_for_update())
     found = _latest(session, viewer, owner.id, message.conversation_id)
@@ -119,7 +121,7 @@ def _may_ask(session: Session, viewer: Viewer, message: Message, now: datetime) 
     mine = AccessRequest.asker_id == viewer.user_id
     declined = select(func.max(AccessRequest.answered_at)).where(
         mine, AccessRequest.conversation_id == message.conversation_id,
-        AccessRequest.state == RequestState.DECLINED.value,
+        AccessRequest.state == RequestState.DECLINED.value, AccessRequest.scope.is_not(None),
     )  # fmt: skip
     last = session.scalar(declined)
     if last is not None and last > now - AGAIN_AFTER:
@@ -130,11 +132,28 @@ def _may_ask(session: Session, viewer: Viewer, message: Message, now: datetime) 
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """A pipeline that an answer can be for."""
+
+    id: int
+    key: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Choices:
     """What the owner can answer beside the conversation and no."""
 
     address: str | None  #: the person outside, in the normal form
-    pipelines: Sequence[tuple[int, str]]  #: ids and names of those that the conversation is filed in
+    pipelines: Sequence[Place]  #: those that the conversation is filed in
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the owner was shown when they decided: no answer gives more."""
+
+    address: str = ""
+    pipelines: Collection[str] = ()  #: keys
 
 
 def choices(session: Session, viewer: Viewer, requests: Sequence[AccessRequest]) -> dict[int, Choices]:
@@ -154,12 +173,10 @@ def choices(session: Session, viewer: Viewer, requests: Sequence[AccessRequest])
     return found
 
 
-def _pipelines(
-    session: Session, viewer: Viewer, conversation_ids: Sequence[int]
-) -> dict[int, list[tuple[int, str]]]:
+def _pipelines(session: Session, viewer: Viewer, conversation_ids: Sequence[int]) -> dict[int, list[Place]]:
     """The pipelines that conversations are filed in, as far as the viewer sees the boxes."""
     query = (
-        select(Filing.conversation_id, Pipeline.id, Pipeline.name)
+        select(Filing.conversation_id, Pipeline.id, Pipeline.key, Pipeline.name)
         .join(Box, Box.id == Filing.box_id)
         .join(Pipeline, Pipeline.id == Box.pipeline_id)
         .where(
@@ -169,14 +186,24 @@ def _pipelines(
         .distinct()
         .order_by(Pipeline.id)
     )  # fmt: skip
-    found: dict[int, list[tuple[int, str]]] = {}
-    for conversation_id, id_, name in session.execute(query):
-        found.setdefault(conversation_id, []).append((id_, name))
+    found: dict[int, list[Place]] = {}
+    for conversation_id, id_, key, name in session.execute(query):
+        found.setdefault(conversation_id, []).append(Place(id_, key, name))
     return found
 
 
-def answer(session: Session, viewer: Viewer, request: AccessRequest, scope: Scope, now: datetime) -> None:
-    """The owner answers, once. Raises `RequestError` if that was done, or the scope is not to be had."""
+def answer(
+    session: Session,
+    viewer: Viewer,
+    request: AccessRequest,
+    scope: Scope,
+    now: datetime,
+    shown: Shown | None = None,
+) -> Sequence[str]:
+    """The owner answers, once; the names of the pipelines that were given: those shown that are still offered.
+
+    Raises `RequestError` if it was answered, or the scope is not to be had.
+    """
     state = RequestState.DECLINED if scope == Scope.DECLINE else RequestState.GRANTED
     settled = session.scalar(
         update(AccessRequest)
@@ -191,16 +218,17 @@ def answer(session: Session, viewer: Viewer, request: AccessRequest, scope: Scop
     if settled is None:
         raise RequestError("This was answered already.")
     session.refresh(request)
-    _grant(session, viewer, request, scope)
+    given = _grant(session, viewer, request, scope, shown or Shown())
     asker = session.get_one(User, request.asker_id)
     events.record(
         session, viewer.team_id, "access.answered", actor=viewer.actor, user_id=viewer.user_id,
         conversation_id=request.conversation_id, message_id=request.message_id,
         data={"request": request.key, "user": asker.key, "scope": scope.value, "named": request.named},
     )  # fmt: skip
+    return given
 
 
-def _grant(session: Session, viewer: Viewer, request: AccessRequest, scope: Scope) -> None:
+def _grant(session: Session, viewer: Viewer, request: AccessRequest, scope: Scope, shown: Shown) -> Sequence[str]:
     to, offered = request.asker_id, choices(session, viewer, [request])[request.id]
     if scope == Scope.CONVERSATION:
         # As it is now: the mail may have come into another conversation since it was asked for.
@@ -209,14 +237,19 @@ def _grant(session: Session, viewer: Viewer, request: AccessRequest, scope: Scop
     elif scope == Scope.CONTACT:
         if offered.address is None:
             raise RequestError("Nobody outside the team is in this mail. Answer for the conversation.")
+        if offered.address != shown.address:
+            raise RequestError(f"This mail is with {offered.address} now. Look again, and answer once more.")
         sharing.grant(session, viewer, to, address=offered.address)
     elif scope == Scope.PIPELINE:
-        if not offered.pipelines:
+        places = [one for one in offered.pipelines if one.key in shown.pipelines]
+        if not places:
             raise RequestError(
-                "This conversation is in no pipeline of yours any more. Answer for the conversation."
+                "This conversation is no longer in a pipeline that you were shown. Answer once more."
             )
-        for id_, _ in offered.pipelines:
-            sharing.grant(session, viewer, to, pipeline=session.get_one(Pipeline, id_))
+        for one in places:
+            sharing.grant(session, viewer, to, pipeline=session.get_one(Pipeline, one.id))
+        return [one.name for one in places]
+    return ()
 
 
 def of_owner(session: Session, viewer: Viewer, key: str) -> AccessRequest | None:
@@ -258,19 +291,26 @@ def of_asker(session: Session, viewer: Viewer, *, limit: int = 50) -> list[tuple
 
 
 def standing(session: Session, viewer: Viewer, asked: Mapping[int, int], now: datetime) -> dict[int, str]:
-    """How the viewer's requests stand, for messages (with whom to ask): "open", or "declined" in the last week."""
+    """How the viewer's requests stand, for messages (with whom to ask): "open", "declined" in the last week, or
+    "gone": whoever could be asked has left."""
+    if not asked:
+        return {}
     query = (
-        select(Message.id, AccessRequest.owner_id, AccessRequest.state, AccessRequest.answered_at)
+        select(
+            Message.id, AccessRequest.owner_id, AccessRequest.state, AccessRequest.scope, AccessRequest.answered_at
+        )
         .join(AccessRequest, AccessRequest.conversation_id == Message.conversation_id)
         .where(among(Message.id, asked), AccessRequest.asker_id == viewer.user_id)
         .order_by(AccessRequest.id)
     )
     found: dict[int, str] = {}
-    for id_, owner_id, state, answered_at in session.execute(query) if asked else ():
-        recent = answered_at is not None and answered_at > now - AGAIN_AFTER
+    for id_, owner_id, state, scope, answered_at in session.execute(query):
+        recent = scope is not None and answered_at is not None and answered_at > now - AGAIN_AFTER
         if (state == RequestState.OPEN and owner_id == asked[id_]) or (state == RequestState.DECLINED and recent):
             found[id_] = state
-    return found
+    left = select(User.id).where(among(User.id, set(asked.values())), User.removed_at.is_not(None))
+    gone = set(session.scalars(left))
+    return found | {id_: "gone" for id_, owner_id in asked.items() if owner_id in gone}
 
 
 def _follow_merge(session: Session, loser: int, survivor: int) -> None:
@@ -295,4 +335,24 @@ def _follow_merge(session: Session, loser: int, survivor: int) -> None:
     session.execute(moved.values(conversation_id=survivor).execution_options(synchronize_session=False))
 
 
+def _follow_split(session: Session, _conversation_id: int, made: Sequence[int]) -> None:
+    """A conversation came apart: a request goes where the mail is that was asked for."""
+    moved = (
+        update(AccessRequest)
+        .where(AccessRequest.message_id == Message.id, among(Message.conversation_id, made))
+        .values(conversation_id=Message.conversation_id)
+    )
+    session.execute(moved.execution_options(synchronize_session=False))
+
+
+def _lapse(session: Session, _viewer: Viewer, user: User, _choice: leaving.Choice, now: datetime) -> None:
+    """Somebody leaves: nobody answers what they were asked, and nobody waits for what they asked."""
+    theirs = or_(AccessRequest.owner_id == user.id, AccessRequest.asker_id == user.id)
+    ended = update(AccessRequest).where(theirs, AccessRequest.state == RequestState.OPEN.value)
+    ended = ended.values(state=RequestState.DECLINED.value, answered_at=now)
+    session.execute(ended.execution_options(synchronize_session=False))
+
+
 conversations.on_merge.append(_follow_merge)
+conversations.on_split.append(_follow_split)
+leaving.register(leaving.Room(lambda _session, _user: (), _lapse))

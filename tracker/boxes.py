@@ -26,7 +26,7 @@ from sqlalchemy import delete as delete_from
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR, insert
 from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
 
-from tracker import events, facts, fields, pipelines
+from tracker import events, facts, fields, pipelines, topics
 from tracker.contacts import Contact, Organization
 from tracker.db import Base, Keyed, OfTeam, everything
 from tracker.people import User, Viewer
@@ -191,6 +191,8 @@ def assign(session: Session, viewer: Viewer, box: Box, owner: User | None) -> No
     """Give a box to somebody of the team, or to nobody."""
     box.owner_id = owner.id if owner else None
     _record(session, viewer, "box.assigned", box, owner=owner.key if owner else None)
+    if box.access is not None or box.pipeline.access != "team":  # owners see what is theirs
+        topics.tell(session, box.team_id, ["access"])
 
 
 def set_organization(session: Session, viewer: Viewer, box: Box, organization: Organization | None) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import ForeignKey, Index, delete, func, or_, select, text, tuple_, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from tracker import events
+from tracker import events, ours
 from tracker.db import Base, Keyed, OfTeam, among, insert_many, lock_team, new_ids, new_key
 from tracker.messages import HIDING_LABELS, Copy, Kept, Message, Recipient
 
@@ -240,6 +240,9 @@ def _store_messages(
     ids = {bytes(identity): id_ for identity, id_ in session.execute(known)}
     wanting = [identity for identity in rows if identity not in ids]
     fresh = dict(zip(wanting, new_ids(session, Message, len(wanting)), strict=True))
+    own = ours.of_team(session, team_id)
+    for mail in mails:
+        rows[mail.identity]["outside"] = own.outside(mail.message["sender_normalized"], mail.recipients)
     insert_many(session, Message, [{**rows[identity], "id": id_} for identity, id_ in fresh.items()])
     recipients = [
         {**recipient, "team_id": team_id, "message_id": fresh[mail.identity]}

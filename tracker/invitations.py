@@ -9,13 +9,13 @@ import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ForeignKey, Index, UniqueConstraint, func, select, text
+from sqlalchemy import ForeignKey, Index, Select, UniqueConstraint, func, or_, select, text
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from tracker import access, events, people
 from tracker.addresses import parse_addresses
 from tracker.boxes import Box
-from tracker.db import Base, Identified, Keyed, OfTeam
+from tracker.db import Base, Identified, Keyed, OfTeam, utc_now
 from tracker.people import PeopleError, Role, Team, User, Viewer
 from tracker.pipelines import Pipeline
 
@@ -127,6 +127,29 @@ def withdraw(session: Session, viewer: Viewer, found: Invitation, now: datetime)
     _must_be_admin(viewer)
     found.withdrawn_at = now
     _record(session, viewer, "user.uninvited", found)
+
+
+def withdraw_of(session: Session, viewer: Viewer, user: User, now: datetime) -> None:
+    """Somebody leaves: whom they had invited and who has not come, and whatever would let them in again."""
+    _must_be_admin(viewer)
+    theirs = or_(Invitation.invited_by_id == user.id, Invitation.normalized == user.normalized)
+    for one in session.scalars(_unsettled(user.team_id).where(theirs).with_for_update()).all():
+        withdraw(session, viewer, one, now)
+
+
+def _unsettled(team_id: int) -> Select[Invitation]:
+    waiting = Invitation.accepted_at.is_(None) & Invitation.withdrawn_at.is_(None)
+    return select(Invitation).where(Invitation.team_id == team_id, waiting).order_by(Invitation.id)
+
+
+def settle(session: Session, user: User) -> None:
+    """Who is in the team, by whichever door, needs no invitation any more: none is left to walk in by again."""
+    for one in session.scalars(_unsettled(user.team_id).where(Invitation.normalized == user.normalized)):
+        one.accepted_at, one.accepted_by_id = utc_now(), user.id
+    session.flush()
+
+
+people.on_join.append(settle)
 
 
 def to_address(session: Session, normalized: str, now: datetime) -> Sequence[Invitation]:

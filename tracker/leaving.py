@@ -37,7 +37,17 @@ class Room:
     """What a higher room has to do when somebody leaves."""
 
     tells: Callable[[Session, User], Sequence[str]]  #: what is theirs, as "3 queued mails"
-    leave: Callable[[Session, Viewer, User, Choice, datetime], None]
+    #: Does it, and says what became of it, as "3 queued mails were cancelled". Raises `PeopleError`.
+    leave: Callable[[Session, Viewer, User, Choice, datetime], Sequence[str] | None]
+    queued: Callable[[Session, User], int] = lambda _, __: 0  #: how much mail waits that somebody may be handed
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What is left to do, and what was done with their work."""
+
+    mailboxes: list[int]  #: those that `gmail_sync.farewell` has to see to
+    told: list[str]  #: what became of what rooms had of theirs, in words
 
 
 _rooms: list[Room] = []
@@ -59,6 +69,7 @@ class Plan:
     mailboxes: list[str] = field(default_factory=list)  #: their addresses
     mails: int = 0  #: in those
     more: list[str] = field(default_factory=list)  #: of other rooms, in words
+    queued: int = 0  #: mails that wait and that somebody may be handed
 
 
 def plan(session: Session, viewer: Viewer, user: User, now: datetime) -> Plan:
@@ -83,29 +94,31 @@ def _plan(session: Session, user: User, now: datetime) -> Plan:
         mailboxes=[one.address for one in own],
         mails=int(session.scalar(held) or 0) if own else 0,
         more=[words for room in _rooms for words in room.tells(session, user)],
+        queued=sum(room.queued(session, user) for room in _rooms),
     )
 
 
-def leave(session: Session, viewer: Viewer, user: User, choice: Choice, now: datetime) -> list[int]:
-    """Remove somebody; the mailboxes that `gmail_sync.farewell` has to see to. Raises `PeopleError`."""
+def leave(session: Session, viewer: Viewer, user: User, choice: Choice, now: datetime) -> Left:
+    """Remove somebody; what is left to do. Raises `PeopleError`."""
     _must_be_admin(viewer, user)
     for heir in (choice.heir, choice.mail_to):
         _may_inherit(user, heir)
+    if choice.mail_to is not None and not may_send(session, choice.mail_to):
+        raise PeopleError(f"{choice.mail_to.name} has no connected mailbox to send from; choose somebody else")
     # The work of who leaves, also what the admin may not see: handing it over is no looking into it.
     with everything(session):
         return _leave(session, viewer, user, choice, now)
 
 
-def _leave(session: Session, viewer: Viewer, user: User, choice: Choice, now: datetime) -> list[int]:
+def _leave(session: Session, viewer: Viewer, user: User, choice: Choice, now: datetime) -> Left:
     people.remove(session, viewer, user, now)
     sessions.end_all(session, viewer, user, now)
     api_keys.revoke_all(session, viewer, user, now)
-    _withdraw_invitations(session, viewer, user, now)
-    for room in _rooms:
-        room.leave(session, viewer, user, choice, now)
+    invitations.withdraw_of(session, viewer, user, now)
+    told = [words for room in _rooms for words in room.leave(session, viewer, user, choice, now) or ()]
     _hand_over(session, viewer, user, choice.heir)
     sharing.keep_what_was_shared(session, user, now)
-    return _leave_mailboxes(session, user, now)
+    return Left(_leave_mailboxes(session, user, now), told)
 
 
 def _may_inherit(user: User, heir: User | None) -> None:
@@ -117,11 +130,9 @@ def _may_inherit(user: User, heir: User | None) -> None:
         raise PeopleError(f"{heir.name} is a guest; choose a member")
 
 
-def _withdraw_invitations(session: Session, viewer: Viewer, user: User, now: datetime) -> None:
-    """Whom they had invited and who has not come: nobody answers for them any more."""
-    for one in invitations.of_team(session, user.team_id, now):
-        if one.invited_by_id == user.id:
-            invitations.withdraw(session, viewer, one, now)
+def may_send(session: Session, user: User) -> bool:
+    """Whether somebody may be handed queued mail: it would go from a mailbox of theirs."""
+    return any(one.state == State.CONNECTED for one in mailboxes.of_user(session, user.id))
 
 
 def _hand_over(session: Session, viewer: Viewer, user: User, heir: User | None) -> None:

@@ -27,9 +27,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from tracker import events, people
+from tracker import events, people, row_security
 from tracker.addresses import normalize
 from tracker.db import Base, Keyed, OfTeam
+from tracker.row_security import Why
 
 
 class State(StrEnum):
@@ -120,9 +121,12 @@ class Health:
 def connect(session: Session, user: people.User, address: str, credentials: bytes, now: datetime) -> Mailbox:
     """Connect an account, or connect it again with new credentials; a sync is wished for.
 
-    Raises `PermissionError` if the account belongs to somebody else.
+    Raises `PermissionError` if the account belongs to somebody else, `PeopleError` if its owner was removed
+    meanwhile or is a guest.
     """
-    mailbox = by_address(session, address)
+    people.hold_member(session, user)
+    with row_security.as_system(session, Why.ONE_ACCOUNT_ONE_TEAM):
+        mailbox = by_address(session, address)
     if mailbox is None:
         mailbox = Mailbox(team_id=user.team_id, user_id=user.id, address=address, normalized=normalize(address))
         session.add(mailbox)

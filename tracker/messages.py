@@ -28,6 +28,7 @@ from sqlalchemy import (
     UniqueConstraint,
     func,
     select,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
@@ -74,6 +75,8 @@ class Message(OfTeam, Keyed, Base):
     html: Mapped[str | None]
     automatic: Mapped[str | None]  #: why this was not written by a person; None if it was
     auto_reply: Mapped[bool] = mapped_column(Boolean, server_default="false")
+    #: Somebody outside the team wrote or got it (see `tracker.ours`); if forgotten it is internal, and so closed.
+    outside: Mapped[bool] = mapped_column(Boolean, server_default="false")
     attachment_count: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     defects: Mapped[list[str]] = mapped_column(server_default="{}")  #: what could not be read, in words
     unreadable: Mapped[bool] = mapped_column(Boolean, server_default="false")
@@ -103,6 +106,7 @@ class Copy(OfTeam, Identified, Base):
     __table_args__ = (
         UniqueConstraint("mailbox_id", "gmail_id"),
         Index("ix_copies_mailbox_id_gmail_thread_id", "mailbox_id", "gmail_thread_id"),
+        Index("ix_copies_message_id_shown", "message_id", "mailbox_id", postgresql_where=text("NOT hidden")),
     )
 
     mailbox_id: Mapped[int] = mapped_column(ForeignKey("mailboxes.id", ondelete="CASCADE"))

@@ -7,10 +7,23 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import ForeignKey, Index, UniqueConstraint, func, or_, select, text, update
+from sqlalchemy import (
+    ForeignKey,
+    Index,
+    UniqueConstraint,
+    column,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    table,
+    text,
+    update,
+)  # fmt: skip
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from tracker import events
+from tracker import events, topics
 from tracker.addresses import normalize
 from tracker.db import Base, Identified, Keyed, OfTeam
 
@@ -113,13 +126,14 @@ def create_team(session: Session, name: str) -> Team:
 
 
 def add_user(session: Session, team_id: int, address: str, *, name: str = "", role: Role = Role.MEMBER) -> User:
-    """Add a user; the address is from now on the team's own."""
+    """Add a user; but for a guest's, the address is from now on the team's own."""
     user = User(
         team_id=team_id, address=address, normalized=normalize(address), name=name or address, role=role.value
     )
     session.add(user)
     session.flush()
-    own_address(session, team_id, address, user.id)
+    if role != Role.GUEST:  # a client's mail is mail with an outsider, whatever they are let into
+        own_address(session, team_id, address, user.id)
     for follow in on_join:
         follow(session, user)
     events.record(session, team_id, "user.added", user_id=user.id, data={"role": role.value})
@@ -138,6 +152,15 @@ def own_address(session: Session, team_id: int, address: str, user_id: int | Non
         found.user_id = user_id
 
 
+def _disown(session: Session, user: User) -> None:
+    """The address of somebody who is a guest now is an outsider's, unless a mailbox of it is connected here."""
+    boxes = table("mailboxes", column("user_id"), column("normalized"), column("left_at"))
+    held = exists().where(
+        boxes.c.user_id == user.id, boxes.c.normalized == OwnAddress.normalized, boxes.c.left_at.is_(None)
+    )
+    session.execute(delete(OwnAddress).where(OwnAddress.user_id == user.id, ~held))
+
+
 def own_addresses(session: Session, team_id: int) -> frozenset[str]:
     """The normal forms of the team's own addresses."""
     return frozenset(session.scalars(select(OwnAddress.normalized).where(OwnAddress.team_id == team_id)))
@@ -152,6 +175,12 @@ def by_address(session: Session, address: str) -> User | None:
     """The user with this address, in whichever team."""
     query = select(User).where(User.normalized == normalize(address), User.removed_at.is_(None))
     return session.scalar(query)
+
+
+def by_subject(session: Session, subject: str) -> User | None:
+    """The user whose Google account this is, whatever its address is by now."""
+    query = select(User).where(User.google_subject == subject, User.removed_at.is_(None))
+    return session.scalar(query.order_by(User.id).limit(1))
 
 
 def by_key(session: Session, key: str, *, removed: bool = False) -> User | None:
@@ -184,15 +213,56 @@ def change_role(session: Session, viewer: Viewer, user: User, role: Role) -> Non
     data = {"user": user.key, "role": role.value, "was": before}
     events.record(session, user.team_id, "user.role", actor=viewer.actor, user_id=viewer.user_id, data=data)
     session.flush()
+    topics.tell(session, user.team_id, ["access"])
+    if role == Role.GUEST:
+        _disown(session, user)
+    elif before == Role.GUEST:
+        own_address(session, user.team_id, user.address, user.id)
+
+
+def hold_member(session: Session, user: User) -> None:
+    """Hold somebody who may have a mailbox, to the commit. Raises `PeopleError`: removed meanwhile, or a guest."""
+    # Who is being removed at this moment gets nothing behind the removal's back.
+    query = select(User.role).where(User.id == user.id, User.removed_at.is_(None)).with_for_update(read=True)
+    role = session.scalar(query)
+    if role is None:
+        raise PeopleError("You are not in the team any more, so no mailbox is connected")
+    if role == Role.GUEST:
+        raise PeopleError("Guests connect no mailbox; ask an admin of the team to make you a member")
+
+
+def move_address(session: Session, user: User, address: str) -> None:
+    """Google has given somebody's account another address: it is theirs here too; the old one stays the team's."""
+    if by_address(session, address) is not None:
+        return  # somebody else's here: they go on under the address that we know
+    user.address, user.normalized = address, normalize(address)
+    session.flush()
+    if user.role != Role.GUEST:
+        own_address(session, user.team_id, address, user.id)
+    events.record(session, user.team_id, "user.address", actor=events.PERSON, user_id=user.id)
+
+
+def forget_google(session: Session, viewer: Viewer, user: User) -> None:
+    """Let somebody sign in with another Google account of the same address: theirs was deleted and made anew."""
+    _must_be_admin(viewer, user)
+    if user.google_subject is None:
+        return
+    user.google_subject = user.workspace = None
+    session.flush()
+    data = {"user": user.key}
+    events.record(session, user.team_id, "user.google", actor=viewer.actor, user_id=viewer.user_id, data=data)
 
 
 def keep_an_admin(session: Session, user: User) -> None:
     """Raise `PeopleError` if the team's last admin is about to be none. Holds all admins until the commit."""
-    # Two admins who demote one another at once: the second waits here, and no longer finds the first.
+    # Two admins who demote one another at once: the second waits here, and no longer finds the first. Whoever only
+    # names an admin in a row of theirs (a mail that is just claimed, an event) does not wait, nor we for them.
     query = select(User.id).where(
         User.team_id == user.team_id, User.role == Role.ADMIN.value, User.removed_at.is_(None)
     )
-    others = [one for one in session.scalars(query.order_by(User.id).with_for_update()) if one != user.id]
+    others = [
+        one for one in session.scalars(query.order_by(User.id).with_for_update(key_share=True)) if one != user.id
+    ]
     if user.role == Role.ADMIN and not others:
         raise PeopleError(f"{user.name} is the only admin; make somebody else an admin first")
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from time import monotonic
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -49,7 +50,8 @@ LEAKPROOF = (
 class Why(StrEnum):
     """What a request may do with the system's rights once it is known who asks, and why; there is nothing else."""
 
-    ONE_ADDRESS_ONE_TEAM = "an address signs in to one team: whether another has it is asked of all of them"
+    ONE_ACCOUNT_ONE_TEAM = "a Gmail account is connected once: whether another team has it is asked of all of them"
+    ONE_BROWSER_ONE_PERSON = "a browser rings for whoever switched it on last, of whichever team they were before"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class Lock:
 
     role: str
     problems: tuple[str, ...] = ()  #: what keeps it from holding, in words; none: it holds
+    path: str = "public"  #: where the tables are, and what else is found
 
     @property
     def holds(self) -> bool:
@@ -115,7 +118,10 @@ def _quoted(connection: Connection, name: str) -> str:
 
 def role_name(database: str) -> str:
     """The role of a database: of two in one server, neither's opens the other."""
-    return f"{database[:40]}_team_{hashlib.sha256(database.encode()).hexdigest()[:8]}"
+    # PostgreSQL cuts names at 63 bytes, and keeps those in pg_ for itself.
+    start = database.encode()[:40].decode(errors="ignore")
+    start = f"of_{start}"[:40] if start.lower().startswith("pg_") else start
+    return f"{start}_team_{hashlib.sha256(database.encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +132,20 @@ class _State:
     too_strong: bool
     open_tables: Sequence[str]  #: without a policy
     ungranted: Sequence[str]
+    schema: str
+    path: str
+    may_use: bool  #: the schema
     superuser: bool
 
 
+#: Of the tables with a team, those that number their rows.
+_SEQUENCES = """
+    SELECT c.oid, c.relname
+    FROM pg_class c
+    JOIN pg_depend d ON d.objid = c.oid AND d.classid = 'pg_class'::regclass
+    JOIN found ON d.refclassid = 'pg_class'::regclass AND d.refobjid = found.oid
+    WHERE c.relkind = 'S' AND d.deptype IN ('a', 'i') AND found.relname <> 'teams'
+"""
 _STATE = f"""
     WITH found AS ({_TABLES}), r AS (SELECT * FROM pg_roles WHERE rolname = :role)
     SELECT EXISTS (SELECT FROM r),
@@ -141,7 +158,12 @@ _STATE = f"""
         WHERE NOT has_table_privilege(r.oid, found.oid, 'SELECT')
            OR relname <> 'teams' AND NOT has_table_privilege(r.oid, found.oid, 'INSERT')
            OR relname NOT IN ('events', 'teams') AND NOT (
-             has_table_privilege(r.oid, found.oid, 'UPDATE') AND has_table_privilege(r.oid, found.oid, 'DELETE'))),
+             has_table_privilege(r.oid, found.oid, 'UPDATE') AND has_table_privilege(r.oid, found.oid, 'DELETE'))
+        UNION ALL SELECT s.relname::text FROM ({_SEQUENCES}) s, r
+        WHERE NOT has_sequence_privilege(r.oid, s.oid, 'USAGE')),
+      current_schema()::text,
+      array_to_string(ARRAY(SELECT quote_ident(one) FROM unnest(current_schemas(false)) AS one), ', '),
+      coalesce((SELECT has_schema_privilege(r.oid, current_schema(), 'USAGE') FROM r), false),
       (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
 """  # noqa: S608 - the policy's name is ours
 
@@ -170,9 +192,12 @@ def look(connection: Connection) -> Lock:
         found.append(f"the role {state.role} passes by every policy: it must be no superuser and own no table")
     if state.open_tables:
         found.append(f"tables without the policy: {', '.join(state.open_tables)}")
+    if state.exists and not state.may_use:
+        words = f'GRANT USAGE ON SCHEMA "{state.schema}" TO "{state.role}"'
+        found.append(f"the role {state.role} may not use the schema {state.schema} of this database ({words})")
     if state.exists and state.ungranted:
         found.append(f"the role {state.role} has no rights on: {', '.join(state.ungranted)}")
-    return Lock(state.role, tuple(found))
+    return Lock(state.role, tuple(found), state.path)
 
 
 def remedy(lock: Lock, user: str) -> str:
@@ -216,9 +241,10 @@ def _guard_tables(connection: Connection, _: _State) -> None:
 
 
 def _grant(connection: Connection, state: _State) -> None:
-    if not state.ungranted and state.exists:
+    if not state.ungranted and state.may_use and state.exists:
         return
-    connection.execute(text(f'GRANT USAGE ON SCHEMA public TO "{state.role}"'))
+    schema = _quoted(connection, state.schema)
+    connection.execute(text(f'GRANT USAGE ON SCHEMA {schema} TO "{state.role}"'))
     for table in tables(connection):
         name, verbs = _quoted(connection, table), ", ".join(_VERBS.get(table, _ALL))
         connection.execute(text(f'GRANT {verbs} ON {name} TO "{state.role}"'))
@@ -257,17 +283,20 @@ def remove(connection: Connection) -> None:
 
 # -- sessions behind the lock
 
-#: How each engine's lock was found, once a process.
+#: How each engine's lock was found: once a process where it holds, else again after a minute.
 _locks: WeakKeyDictionary[Engine, Lock] = WeakKeyDictionary()
+_asked: WeakKeyDictionary[Engine, float] = WeakKeyDictionary()
+AGAIN = 60.0  # seconds
 
 
 def lock_of(session: Session) -> Lock:
-    """The lock of a session's database, looked at when it is first asked for."""
-    engine = session.get_bind().engine
+    """The lock of a session's database, looked at when it is first asked for; one that is off, now and then."""
+    engine, now = session.get_bind().engine, monotonic()
     found = _locks.get(engine)
-    if found is None:
-        found = _locks[engine] = look(session.connection())
-        if not found.holds:
+    if found is None or not (found.holds or now < _asked.setdefault(engine, now) + AGAIN):
+        before, found = found, look(session.connection())
+        _locks[engine], _asked[engine] = found, now
+        if not found.holds and found != before:
             log.warning(
                 "Row-level security is off: %s; `tracker db security` says more", "; ".join(found.problems)
             )
@@ -278,6 +307,8 @@ def enter(session: Session, team_id: int) -> None:
     """From now on, through all its transactions, the session sees this team's rows only."""
     if session.info.get(TEAM) == team_id or not lock_of(session).holds:
         return
+    # PostgreSQL would take the role back with the savepoint, and the session would not know.
+    assert not session.in_nested_transaction()
     session.flush()  # what was done before was the system's
     session.info[TEAM] = team_id
     if session.in_transaction():
@@ -312,9 +343,18 @@ def opened(sessions: Sessions, team_id: int) -> Iterator[Session]:
 
 
 def _apply(connection: Connection, lock: Lock, team_id: int) -> None:
-    """One round trip for both, until the end of the transaction."""
-    statement = text(f"SELECT set_config('{SETTING}', :team, true), set_config('role', :role, true)")
-    connection.execute(statement, {"team": str(team_id), "role": lock.role})
+    """One round trip for all, until the end of the transaction.
+
+    The path too: a `"$user"` in it, the schema that is called as one's role, would be another.
+    """
+    values = {"team": str(team_id), "path": lock.path, "role": lock.role}
+    connection.execute(text(_APPLY), values)
+
+
+_APPLY = (
+    f"SELECT set_config('{SETTING}', :team, true), set_config('search_path', :path, true), "
+    "set_config('role', :role, true)"
+)
 
 
 @event.listens_for(Session, "after_begin")

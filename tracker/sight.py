@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, and_, any_, exists, literal, or_, select
+from sqlalchemy import BigInteger, ColumnElement, and_, any_, exists, false, func, literal, or_, select, true
 from sqlalchemy import event as listens
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import ORMExecuteState, Session, with_loader_criteria
@@ -27,22 +27,28 @@ from tracker.boxes import Box, BoxContact
 from tracker.contacts import Contact, ContactAddress
 from tracker.db import SIGHT, Base, among, everything
 from tracker.events import Event
+from tracker.filing import Filing
 from tracker.links import BoxLink
 from tracker.organizations import Organization, OrganizationDomain
 from tracker.people import Role, Viewer
 from tracker.pipelines import Pipeline, Stage
+from tracker.tasks import Task
 from tracker.topics import WATCH_LIMIT
 
-#: What says of itself who sees it: the mail of the outbox (its sender), what the gate itself reads, kept sums, and
-#: facts that are only ever joined to their box.
+#: What says of itself who sees it: the mail of the outbox (its sender), what the gate itself reads, kept sums,
+#: facts that are only ever joined to their box; what people said about sharing their own mail, which they may take
+#: back in a pipeline that was closed to them; and what they are told, which has a rule of its own.
 _OUTSIDE = {
     "box_members", "pipeline_members", "scheduled_emails", "sequence_runs", "tracked_emails", "stage_totals",
-    "box_facts", "boxes",
+    "box_facts", "boxes", "sharing_rules", "sharing_grants", "kept_shares", "notifications",
 }  # fmt: skip
 _TOPICS: dict[str, Any] = {
     "box": Box, "pipeline": Pipeline, "stage": Stage, "contact": Contact, "organization": Organization,
 }  # fmt: skip
-__all__ = ["everything", "is_whole", "look_as", "seen_by", "sees_all", "sees_everything", "viewer_of", "watchable"]
+__all__ = [
+    "everything", "hidden", "is_whole", "look_as", "seen_by", "sees_all", "sees_everything", "viewer_of",
+    "watchable",
+]  # fmt: skip
 _NAMING = ("box.linked", "box.unlinked")  # events whose data names another box
 
 
@@ -110,12 +116,27 @@ def sees_all(session: Session, pipeline_id: int) -> bool:
     return reach is None or reach.everything or (pipeline_id in reach.whole and pipeline_id not in reach.mixed)
 
 
+def hidden(session: Session, pipeline_id: int, box: Any) -> ColumnElement[bool] | None:
+    """SQL: of a pipeline that is open to the session's reader, the boxes that are not.
+
+    `box` is the columns of an alias of the table. None for a pipeline of which they see only single boxes.
+    """
+    reach, viewer = _reach(session), viewer_of(session)
+    if reach is None or viewer is None or pipeline_id not in reach.whole:
+        return None
+    shown = func.coalesce(_condition(viewer, reach.whole, box), false())  # nobody owns some
+    return and_(box.pipeline_id == pipeline_id, box.access.is_not(None), ~shown)
+
+
 def watchable(session: Session, given: str) -> str:
     """Of the topics that a page asks for (see `topics`) those of what the session's reader may see."""
     reach = _reach(session)
     if reach is None or reach.everything:
         return given
     asked = given.split(",", WATCH_LIMIT)[:WATCH_LIMIT]
+    viewer = viewer_of(session)
+    if viewer is not None and viewer.role == Role.GUEST:  # of every task of the team; theirs are told as `inbox`
+        asked = [name for name in asked if name != "tasks"]
     seen = {name for name in asked if name.partition(":")[0] not in _TOPICS}
     for kind, model in _TOPICS.items():
         keys = [name.partition(":")[2] for name in asked if name.startswith(f"{kind}:")]
@@ -184,11 +205,20 @@ def _options(viewer: Viewer, reach: Reach) -> Iterator[Any]:
         if of_pipeline is not None:
             conditions.append(or_(of_pipeline.is_(None), _any(of_pipeline, known)))
         if of_box is not None:
-            conditions.append(or_(of_box.is_(None), there(of_box)))
+            conditions.append(or_(and_(of_box.is_(None), _without_box(model, viewer, reach)), there(of_box)))
         yield add(model, and_(*conditions))
     yield add(Event, _event(viewer, reach))
     if viewer.role == Role.GUEST:
         yield from (add(model, condition) for model, condition in _directory(viewer, reach))
+
+
+def _without_box(model: type[Base], viewer: Viewer, reach: Reach) -> ColumnElement[bool]:
+    """What hangs on no box: the offer of a new one in a pipeline that is open to them; a guest's own tasks."""
+    if model is Filing:
+        return _any(Filing.pipeline_id, reach.whole)
+    if model is Task and viewer.role == Role.GUEST:
+        return or_(Task.assignee_id == viewer.user_id, Task.created_by_id == viewer.user_id)
+    return true()
 
 
 def _event(viewer: Viewer, reach: Reach) -> ColumnElement[bool]:

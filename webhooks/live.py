@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
-from tracker import people, sessions, sight
+from tracker import people, row_security, sessions, sight
 from tracker.topics import Watch
 from tracker.web import frame
 from webhooks.live_hub import Hub, Page
@@ -78,6 +78,7 @@ def signed_in(app: Flask) -> Who:
             found = sessions.signed_in(database, session[frame.TOKEN], frame.of(app).now())
             if not found:
                 return None
+            row_security.enter(database, found[1].team_id)
             sight.look_as(database, people.viewer_of(found[1], "live"))
             return Seen(found[1].team_id, found[1].key, sight.watchable(database, topics))
 

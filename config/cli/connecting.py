@@ -39,7 +39,7 @@ def connect(address: str, file: Any) -> None:
             try:
                 connected = mailboxes.connect(session, user, address, sealed, furnished.gmail.now())
                 sharing.mailbox_connected(session, connected)
-            except PermissionError as error:
+            except (PermissionError, people.PeopleError) as error:
                 raise Refused(str(error)) from None
         sync.wake(furnished.jobs, connected.id)
     click.echo(f"{address} is connected; a worker reads it now (`tracker mailbox list` tells how far it is)")

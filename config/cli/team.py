@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Never
+
 import click
 
 from config.cli.base import Refused, rooms
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from tracker.people import User
 
 
 @click.group()
@@ -49,6 +56,43 @@ def list_teams() -> None:
             click.echo(f"{one.name}: {len(users)} people, admin {admins or 'nobody'}")
 
 
+@team.command()
+@click.argument("address")
+def admin(address: str) -> None:
+    """Make the person with ADDRESS an admin of their team: when the only one is gone."""
+    from tracker import people
+    from tracker.db import transaction
+    from tracker.people import Role
+
+    with rooms() as furnished, transaction(furnished.sessions) as session:
+        user = _user(session, address)
+        people.change_role(session, people.system_viewer(user.team_id, "cli"), user, Role.ADMIN)
+    click.echo(f"{user.name} is an admin now")
+
+
+@team.command("forget-google")
+@click.argument("address")
+def forget_google(address: str) -> None:
+    """Let the person with ADDRESS sign in with another Google account of that address: theirs was made anew."""
+    from tracker import people
+    from tracker.db import transaction
+
+    with rooms() as furnished, transaction(furnished.sessions) as session:
+        user = _user(session, address)
+        people.forget_google(session, people.system_viewer(user.team_id, "cli"), user)
+    click.echo(f"Whoever signs in with Google as {user.address} next is {user.name}")
+
+
+def _user(session: Session, address: str) -> User:
+    from tracker import people
+
+    return people.by_address(session, address) or _nobody(address)
+
+
+def _nobody(address: str) -> Never:
+    raise Refused(f"Nobody here has the address {address}")
+
+
 @team.command("allow-domain")
 @click.argument("address")
 @click.argument("domain")
@@ -59,9 +103,7 @@ def allow_domain(address: str, domain: str) -> None:
     from tracker.people import PeopleError
 
     with rooms() as furnished, transaction(furnished.sessions) as session:
-        user = people.by_address(session, address)
-        if user is None:
-            raise Refused(f"Nobody here has the address {address}")
+        user = _user(session, address)
         try:
             invitations.allow(session, people.system_viewer(user.team_id, "cli"), domain)
         except PeopleError as error:

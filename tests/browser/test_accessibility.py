@@ -69,6 +69,12 @@ PAGES = {
         "/organizations",
         "/organizations/{organization}",
     ],
+    "sharing": [
+        "/sharing",
+        "/sharing/requests",
+        "/sharing/opened",
+        "/m/{message}/who",
+    ],
     "mail to go": [
         "/compose?box={box}",
         "/outbox",

@@ -6,6 +6,8 @@ import hashlib
 import hmac
 import json
 import re
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -16,16 +18,21 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
+from werkzeug.test import TestResponse
 
 from config import teams
+from gmail_sync import joining, oauth
+from gmail_sync.joining import House
+from gmail_sync.oauth import Identity
 from gmail_sync.sandbox import Sandbox, keys
 from gmail_sync.sandbox.oauth import OAuth
-from tests.gmail_sync.test_web_sign_in import ALICE, BOB, MakeApp, found_team, sign_in
+from tests.gmail_sync.test_web_sign_in import ALICE, BOB, MakeApp, agree, found_team, sign_in
 from tests.gmail_sync.test_web_sign_in import app as app
 from tests.gmail_sync.test_web_sign_in import make_app as make_app
-from tracker import invitations, people
+from tracker import invitations, leaving, mailboxes, people
+from tracker import sessions as tracker_sessions
 from tracker.attempts import Attempts
 from tracker.db import Sessions, transaction, utc_now
 from tracker.people import Role, User
@@ -194,12 +201,19 @@ class TestSessions:
         assert "Carol" in browser.get("/me").text
 
 
+def wrong_code(browser: FlaskClient, headers: dict[str, str] | None = None) -> TestResponse:
+    """Begin, and come back with what Google does not accept."""
+    begun = browser.post("/sign-in", headers=headers)
+    state = parse_qs(urlsplit(begun.headers["Location"]).query)["state"][0]
+    return browser.get(f"/sign-in/callback?code=x&state={state}", headers=headers)
+
+
 class TestLimits:
     def test_who_fails_too_often_waits(self, app: Flask, sessions: Sessions) -> None:
         found_team(sessions)
         browser = app.test_client()
         for _ in range(20):
-            assert browser.get("/sign-in/callback?code=x&state=y").status_code == 400
+            assert wrong_code(browser).status_code == 400
         answer = browser.get("/sign-in/callback?code=x&state=y")
         assert answer.status_code == 429
         assert 0 < int(answer.headers["Retry-After"]) <= 600
@@ -208,10 +222,20 @@ class TestLimits:
         elsewhere = {"REMOTE_ADDR": "192.0.2.7"}
         assert browser.post("/sign-in", environ_base=elsewhere).status_code == 303
 
+    @pytest.mark.parametrize("begun", [False, True])
+    def test_what_any_page_may_have_a_browser_ask_locks_nobody_out(self, app: Flask, begun: bool) -> None:
+        browser = app.test_client()
+        for number in range(25):
+            if begun:
+                browser.post("/sign-in")
+            query = "code=x&state=y" if number % 2 else "error=access_denied"
+            assert browser.get(f"/sign-in/callback?{query}").status_code == 400
+        assert browser.post("/sign-in").status_code == 303
+
     def test_another_address_in_a_header_of_ones_own_is_no_way_round(self, app: Flask, sessions: Sessions) -> None:
         browser = app.test_client()
         for number in range(20):
-            browser.get("/sign-in/callback?state=y", headers={"X-Forwarded-For": f"192.0.2.{number}"})
+            wrong_code(browser, {"X-Forwarded-For": f"192.0.2.{number}"})
         assert browser.post("/sign-in", headers={"X-Forwarded-For": "192.0.2.99"}).status_code == 429
 
     def test_time_passes(self) -> None:
@@ -333,6 +357,125 @@ class TestJoining:
             assert again is not None
             assert again.id != bob.id
             assert again.role == Role.MEMBER
+
+
+class TestAccounts:
+    """Google's subject is who somebody is; their address may go to another account, or another to theirs."""
+
+    def test_an_account_that_was_made_anew_is_let_in_by_an_admin(self, app: Flask, sessions: Sessions) -> None:
+        found_team(sessions)
+        alice, bob = app.test_client(), app.test_client()
+        assert (sign_in(alice, ALICE).status_code, sign_in(bob, BOB).status_code) == (302, 302)
+        with transaction(sessions) as session:
+            found = people.by_address(session, BOB)
+            assert found is not None
+            found.google_subject = "the account that was deleted"
+        answer = sign_in(app.test_client(), BOB)
+        assert answer.status_code == 403
+        assert "Let them sign in anew" in answer.text
+        assert bob.post(f"/team/{found.key}/google").status_code == 403
+        assert "Let them sign in anew" in alice.get("/team").text
+        assert alice.post(f"/team/{found.key}/google").status_code == 303
+        assert bob.get("/me").status_code == 302
+        assert sign_in(bob, BOB).status_code == 302
+
+    def test_an_account_with_another_address_is_the_same_person(
+        self, app: Flask, sandbox: Sandbox, sessions: Sessions
+    ) -> None:
+        found_team(sessions)
+        sign_in(app.test_client(), BOB)
+        sandbox.add_user("robert@example.com", "Bob Baker")
+        with transaction(sessions) as session:
+            bob = people.by_address(session, BOB)
+            assert bob is not None
+        with transaction(sessions) as session:
+            user_id = sandbox.mailbox("robert@example.com").user_id
+            session.get_one(User, bob.id).google_subject = f"1{user_id:020d}"  # the account's, under its old name
+        browser = app.test_client()
+        assert sign_in(browser, "robert@example.com").status_code == 302
+        with sessions() as session:
+            again = people.by_address(session, "robert@example.com")
+            assert again is not None
+            assert again.id == bob.id
+            assert {BOB, "robert@example.com"} <= people.own_addresses(session, bob.team_id)
+
+    @pytest.mark.parametrize("what", ["removed", "guest"])
+    def test_no_mailbox_is_connected_by_who_is_removed_while_they_are_at_google(
+        self, app: Flask, sessions: Sessions, monkeypatch: pytest.MonkeyPatch, what: str
+    ) -> None:
+        found_team(sessions)
+        browser, finish = app.test_client(), oauth.finish
+        sign_in(browser, BOB)
+
+        def meanwhile(*given: Any, **options: Any) -> Any:
+            with transaction(sessions) as session:
+                alice, bob = people.by_address(session, ALICE), people.by_address(session, BOB)
+                assert alice is not None
+                assert bob is not None
+                viewer = people.viewer_of(alice, "test")
+                if what == "removed":
+                    leaving.leave(session, viewer, bob, leaving.Choice(), utc_now())
+                else:
+                    people.change_role(session, viewer, bob, Role.GUEST)
+            return finish(*given, **options)
+
+        monkeypatch.setattr(oauth, "finish", meanwhile)
+        answer = agree(browser, browser.post("/mailboxes/connect"), BOB)
+        assert answer.status_code == 403
+        assert ("not in the team any more" if what == "removed" else "Guests connect no mailbox") in answer.text
+        with sessions() as session:
+            assert mailboxes.by_address(session, BOB) is None
+
+    def test_who_is_removed_while_they_sign_in_reads_why(
+        self, app: Flask, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        found_team(sessions)
+
+        def refuse(*_: object, **__: object) -> str:
+            raise PermissionError
+
+        monkeypatch.setattr(tracker_sessions, "begin", refuse)
+        answer = sign_in(app.test_client(), BOB)
+        assert answer.status_code == 403
+        assert "just removed" in answer.text
+
+    def test_no_invitation_is_left_to_come_back_by(self, sessions: Sessions) -> None:
+        found_team(sessions)
+        with transaction(sessions) as session:
+            alice = people.by_address(session, ALICE)
+            assert alice is not None
+            viewer = people.viewer_of(alice, "test")
+            invitations.invite(session, viewer, "dora@else.test", Role.MEMBER, now=utc_now())
+            dora = people.add_user(session, alice.team_id, "dora@else.test")
+            assert invitations.to_address(session, dora.normalized, utc_now()) == []
+            late = invitations.Invitation(
+                team_id=alice.team_id, address=dora.address, normalized=dora.normalized, role="member",
+                created_at=utc_now(), expires_at=utc_now() + invitations.LASTS,
+            )  # fmt: skip
+            session.add(late)
+            session.flush()
+            leaving.leave(session, viewer, dora, leaving.Choice(), utc_now())
+            assert invitations.to_address(session, dora.normalized, utc_now()) == []
+
+    @pytest.mark.parametrize("same", [False, True])
+    def test_two_who_are_first_at_once_are_one_team(self, sessions: Sessions, same: bool) -> None:
+        house = House(lambda session, address, name: teams.found(session, "Us", address, name), frozenset())
+        entered = []
+
+        def enter(number: int) -> None:
+            who = Identity(f"sub{0 if same else number}", f"a{0 if same else number}@x.test", "A")
+            with transaction(sessions) as session:
+                entered.append(joining.admit(session, house, who, utc_now()) is not None)
+                time.sleep(0.2)
+
+        threads = [threading.Thread(target=enter, args=(number,)) for number in (1, 2)]
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join()
+        assert sorted(entered) == ([True, True] if same else [False, True])
+        with sessions() as session:
+            assert session.scalar(select(func.count(people.Team.id))) == 1
 
 
 def remove_bob(session: Session, *, allow: bool) -> User:

@@ -23,11 +23,12 @@ from config import teams
 from scheduler import calendar, letters, local_time, outbox, snippets
 from scheduler.letters import Letter
 from scheduler.outbox import About, When, Zone
-from tests.tracker.domain import NOW, a_box, a_contact, pipeline
+from tests.tracker.domain import NOW, a_box, pipeline
 from tests.tracker.web import factories_web
 from tests.tracker.web.factories_web import CHARLIE, a_mail, a_mailbox
-from tracker import access, activities, boxes, people, sharing, tasks, views
+from tracker import access, activities, boxes, contacts, people, sharing, tasks, views
 from tracker.activities import ActivityKind
+from tracker.addresses import Address
 from tracker.boxes import Box
 from tracker.conversations import Incoming
 from tracker.imports import Import
@@ -139,7 +140,7 @@ def _work(session: Session, made: House, own: Mailbox, shared: Box) -> None:
     who = viewer_of(bob, "test")
     sales = pipeline(session, bob.team_id)
     snippets.add(session, alices, "Hers", MAIL, f"<p>{MAIL}</p>", shared=False)
-    views.save(session, alices, sales, "Hers", {"q": MAIL}, shared=False)
+    views.save(session, alices, sales, f"Of {MAIL}", {"q": MAIL}, shared=False)
     kept = {"header": [MAIL], "rows": [[2, [MAIL]]], "filename": f"{MAIL}.csv", "pipeline_id": sales.id}
     session.add(Import(team_id=bob.team_id, user_id=made.alice.id, **kept))
     _queued(session, made.alice, own)
@@ -151,9 +152,12 @@ def _work(session: Session, made: House, own: Mailbox, shared: Box) -> None:
 
 def _hidden_box(session: Session, alice: User) -> None:
     who, where = viewer_of(alice, "test"), pipeline(session, alice.team_id, "Connections")
-    hidden = boxes.create(
-        session, who, where, f"{BOX} deal", contacts=[a_contact(session, who, "dana@acme.test")], now=NOW
+    # Two who may be one, of whom one is in it: everybody may know them, and that there is a deal nobody.
+    dana, _ = (
+        contacts.ensure(session, who, Address("Dana Okafor", address, address))
+        for address in ("dana@acme.test", "dana@okafor.test")
     )
+    hidden = boxes.create(session, who, where, f"{BOX} deal", contacts=[dana], now=NOW)
     access.open_to(session, who, hidden, access.PEOPLE)
     tasks.create(session, who, f"{BOX} call", box=hidden, assignee_id=alice.id, now=NOW)
     activities.add(session, who, hidden, ActivityKind.NOTE, f"{BOX} note", now=NOW)
@@ -191,6 +195,15 @@ PLAIN = {
 
 #: Where all that there is goes through the walk; of the rest one each is enough.
 PRIVATE = ("messages", "conversations", "boxes", "contacts", "organizations", "notifications", "pipelines")
+#: Pages that tell the most, to which a short walk goes with what is shared and with what is not.
+MAIN = ("/b/<key>", "/c/<key>", "/p/<key>", "/p/<key>/table", "/contacts/<key>", "/m/<key>")
+#: What of it comes first, where a walk goes to a few of each only: what Alice keeps to herself.
+FIRST = {
+    "messages": f"subject LIKE '%{MAIL}%' DESC",
+    "conversations": f"id IN (SELECT conversation_id FROM messages WHERE subject LIKE '%{MAIL}%') DESC",
+    "boxes": f"name LIKE '%{BOX}%' DESC",
+    "contacts": "name = 'Dana Okafor' DESC",
+}
 
 
 @dataclass(slots=True)
@@ -200,18 +213,20 @@ class Walk:
     app: Flask
     keys: dict[str, list[str]]
     secret: str = ""
+    most: int = 9  #: addresses of one route
+    asks: int = 2  #: of the questions that pages take
 
     def rules(self, method: str) -> list[Rule]:
         """The routes that take this method."""
         found = [one for one in self.app.url_map.iter_rules() if method in (one.methods or ())]
         return sorted((one for one in found if "static" not in one.endpoint), key=lambda one: one.rule)
 
-    def filled(self, rule: Rule, most: int = 9) -> list[str]:
+    def filled(self, rule: Rule) -> list[str]:
         """Its addresses. Raises `LookupError` with the name of what nobody knows how to fill in."""
         names = sorted(rule.arguments)
         choices = [self._values(rule, name) for name in names]
         adapter = self.app.url_map.bind("localhost")
-        found = itertools.islice(itertools.product(*choices), most)
+        found = itertools.islice(itertools.product(*choices), max(self.most, 2 * (rule.rule in MAIN)))
         return [adapter.build(rule.endpoint, dict(zip(names, one, strict=True))) for one in found]
 
     def _values(self, rule: Rule, name: str) -> Sequence[Any]:
@@ -230,7 +245,7 @@ class Walk:
         yield ""
         columns = ("messages", "conversations", "contacts", "boxes")
         rows = itertools.zip_longest(*(self.keys[one] for one in columns), fillvalue="")
-        for message, conversation, contact, box in itertools.islice(rows, 0, 8, 4):
+        for message, conversation, contact, box in itertools.islice(rows, 0, 4 * self.asks, 4):
             asked = {
                 "q": TYPED, "typed": TYPED, "name": TYPED, "to": TYPED, "reply": message, "all": "1",
                 "message": message, "conversation": conversation, "conversations": conversation, "key": conversation,
@@ -252,7 +267,10 @@ def all_keys(session: Session, team_id: int) -> dict[str, list[str]]:
     )
     return {
         table: list(
-            session.scalars(text(f"SELECT key FROM {table} WHERE team_id = :t ORDER BY id"), {"t": team_id})
+            session.scalars(
+                text(f"SELECT key FROM {table} WHERE team_id = :t ORDER BY {FIRST.get(table, 'id')}, id"),
+                {"t": team_id},
+            )
         )
         for table in session.scalars(query).all()
     }
@@ -271,7 +289,8 @@ def form(walk: Walk, turn: int) -> Mapping[str, str]:
         "conversation": key("conversations"), "conversations": key("conversations"), "only": key("conversations"),
         "choice": f"{key('conversations')} {key('boxes')}", "contact": key("contacts"), "contacts": key("contacts"),
         "message": key("messages"), "reply": key("messages"), "all": "1", "stage": key("stages"),
-        "pipeline": key("pipelines"), "mailbox": key("mailboxes"), "loser": key("boxes"), "survivor": key("boxes"),
+        "pipeline": key("pipelines"), "pipelines": key("pipelines"), "scope": "pipeline", "level": "1", "inside": "1",
+        "grant": key("sharing_grants"), "mailbox": key("mailboxes"), "loser": key("boxes"), "survivor": key("boxes"),
         "other": key("boxes"), "user": key("users"), "owner": key("users"), "until": "tomorrow", "due": "tomorrow",
         "value": TYPED, "what": "look", "action": "archive",
     }  # fmt: skip

@@ -157,11 +157,11 @@ def test_the_systems_rights_last_as_long_as_their_block(sessions: Sessions, two:
     alice, zoe = two
     with row_security.opened(sessions, alice.team_id) as session:
         assert people.by_address(session, zoe.address) is None
-        with row_security.as_system(session, Why.ONE_ADDRESS_ONE_TEAM):
+        with row_security.as_system(session, Why.ONE_ACCOUNT_ONE_TEAM):
             assert people.by_address(session, zoe.address) is not None
         assert session.info[TEAM] == alice.team_id
         assert session.scalars(select(Team.id)).all() == [alice.team_id]
-        with pytest.raises(DBAPIError), row_security.as_system(session, Why.ONE_ADDRESS_ONE_TEAM):
+        with pytest.raises(DBAPIError), row_security.as_system(session, Why.ONE_ACCOUNT_ONE_TEAM):
             session.execute(text("SELECT 1/0"))
         session.rollback()
         assert session.scalars(select(Team.id)).all() == [alice.team_id]
@@ -206,6 +206,66 @@ def _hand_over(cluster: Cluster, name: str) -> None:
         )
         for (table,) in found.fetchall():
             there.execute(psycopg.sql.SQL("ALTER TABLE {} OWNER TO plain").format(psycopg.sql.Identifier(table)))
+
+
+def test_a_schema_of_ones_own_is_behind_the_lock_too(cluster: Cluster) -> None:
+    """As administrators set a database up for a user: in a schema that is called as they are."""
+    with databases.copied(cluster) as url, databases.administering(cluster) as admin:
+        name = str(make_url(url).database)
+        admin.execute("CREATE ROLE plain LOGIN")
+        _hand_over(cluster, name)
+        engine = create_engine(url.replace("://tracker@", "://plain@"))
+        try:
+            with databases.administering(cluster, name) as there:
+                there.execute("ALTER SCHEMA public RENAME TO plain; ALTER SCHEMA plain OWNER TO plain")
+                there.execute("REVOKE ALL ON SCHEMA plain FROM PUBLIC")
+            lock = row_security.ensure(engine)
+            admin.execute(row_security.remedy(lock, "plain"))
+            with engine.connect() as connection:  # the role is there, and may nothing yet
+                assert any("may not use the schema plain" in one for one in row_security.look(connection).problems)
+            lock = row_security.ensure(engine)
+            assert lock.problems == ()
+            with Session(engine) as session:
+                row_security.enter(session, 1)
+                assert session.info[TEAM] == 1
+                assert session.scalars(select(Team)).all() == []
+                session.execute(text("SELECT nextval(pg_get_serial_sequence('boxes', 'id'))"))
+            with engine.begin() as connection:
+                connection.execute(text(f'REVOKE USAGE ON SEQUENCE boxes_id_seq FROM "{lock.role}"'))
+                assert any("boxes_id_seq" in one for one in row_security.look(connection).problems)
+        finally:
+            engine.dispose()
+            with databases.administering(cluster, name) as there:
+                there.execute("REASSIGN OWNED BY plain TO tracker; DROP OWNED BY plain")
+                there.execute(f'DROP OWNED BY "{lock.role}"')
+            admin.execute(f'DROP ROLE "{lock.role}"')
+            admin.execute("DROP ROLE plain")
+
+
+def test_a_lock_that_was_off_is_looked_at_again(
+    engine: Engine, sessions: Sessions, two: tuple[User, User], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter((0.0, 10.0, 10.0 + row_security.AGAIN, 11.0 + row_security.AGAIN))
+    monkeypatch.setattr(row_security, "monotonic", lambda: next(times))
+    monkeypatch.setitem(row_security._locks, engine, row_security.Lock("", ("taken off",)))
+    monkeypatch.delitem(row_security._asked, engine, raising=False)
+    with sessions() as session:
+        assert [row_security.lock_of(session).holds for _ in range(4)] == [False, False, True, True]
+
+
+def test_nobody_goes_behind_the_lock_within_a_savepoint(sessions: Sessions, two: tuple[User, User]) -> None:
+    with sessions() as session, session.begin_nested(), pytest.raises(AssertionError):
+        row_security.enter(session, two[0].team_id)
+
+
+@pytest.mark.parametrize("database", ["pg_things", "PG_THINGS", "ü" * 31, "x" * 63, "tracker"])
+def test_the_role_of_any_database_can_be_made(engine: Engine, database: str) -> None:
+    role = row_security.role_name(database)
+    assert len(role.encode()) <= 63
+    with engine.connect() as connection:
+        connection.execute(text(f'CREATE ROLE "{role}"'))
+        assert connection.scalar(text("SELECT count(*) FROM pg_roles WHERE rolname = :role"), {"role": role}) == 1
+        connection.rollback()
 
 
 def test_a_role_that_is_too_strong_is_no_lock(cluster: Cluster) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,10 +12,11 @@ from sqlalchemy import select
 
 from config import rooms, settings
 from config.cli.secrets import secrets
+from gmail_sync import sync
 from tests.tracker.domain import NOW, a_team
 from tracker import mailboxes
 from tracker.db import Sessions, transaction
-from tracker.mailboxes import Mailbox
+from tracker.mailboxes import Mailbox, State
 from webhooks.bells import subscriptions
 from webhooks.bells.subscriptions import VapidKey
 
@@ -65,8 +68,14 @@ def test_a_new_key_takes_the_place_of_the_former(data: Path, sessions: Sessions)
     read = settings.load()
     assert (read.secret_key != former, read.old_secret_keys) == (True, former)
     assert opened(sessions) == CREDENTIALS  # between the steps too
-    said = ran("rotate", "--forget")
+    too_soon = ran("rotate", "--forget")
+    assert too_soon.exit_code == 1
+    assert "mailbox alice@team.example" in too_soon.output
+    assert "key for pushes" in too_soon.output
+    assert former in (data / "secret_key").read_text()
+    said = ran("rotate")
     assert said.exit_code == 0, said.output
+    assert ran("rotate", "--forget").exit_code == 0
     assert "2 secrets are encrypted with the present key" in said.output
     assert former not in (data / "secret_key").read_text()
     assert settings.load().old_secret_keys == ""
@@ -95,3 +104,26 @@ def test_a_key_from_the_environment_is_the_operators_to_change(
     said = ran("new-key")
     assert said.exit_code == 1
     assert "TRACKER_OLD_SECRET_KEYS" in said.output
+    said = ran("rotate", "--forget")
+    assert said.exit_code == 1
+    assert "TRACKER_OLD_SECRET_KEYS" in said.output
+    assert not (data / "secret_key").exists()
+
+
+@pytest.mark.usefixtures("sealed")
+def test_a_worker_with_the_former_key_alone_waits_and_goes_on_once_it_has_the_new_one(sessions: Sessions) -> None:
+    former = settings.load()
+    ran("new-key")
+    ran("rotate")
+    with sessions() as session:
+        mailbox = session.scalars(select(Mailbox)).one()
+    furnished = rooms.furnish(former)
+    sync.sync_mailbox(replace(furnished.gmail, now=lambda: NOW), mailbox.id)
+    furnished.close()
+    with sessions() as session:
+        found = session.get_one(Mailbox, mailbox.id)
+        assert found.state == State.CONNECTED
+        assert "TRACKER_OLD_SECRET_KEYS" in (found.fetch_trouble or "")
+        assert mailboxes.due(session, NOW + timedelta(minutes=4), timedelta(hours=9)) == []
+        assert mailboxes.due(session, NOW + timedelta(minutes=5), timedelta(hours=9)) == [mailbox.id]
+    assert opened(sessions) == CREDENTIALS

@@ -1,6 +1,7 @@
 """Sharing: who may see which message, and why. The one gate that every list, search and page asks."""
 
-from tracker.sharing.gate import holds, level, may_know, may_read, shared_level
+from tracker.sharing import upkeep as _upkeep  # noqa: F401 - it listens
+from tracker.sharing.gate import holds, level, may_know, may_read, not_private, shared_level, whole_in
 from tracker.sharing.grants import grant, grants_by, withdraw_grant
 from tracker.sharing.leaving import keep_what_was_shared, mailbox_connected, unshared, welcome_back
 from tracker.sharing.levels import ALL, DEFAULT, Level, Pair, SharingError
@@ -29,6 +30,7 @@ __all__ = [
     "mailbox_connected",
     "may_know",
     "may_read",
+    "not_private",
     "private_add",
     "private_list",
     "private_remove",
@@ -39,6 +41,7 @@ __all__ = [
     "unshared",
     "welcome_back",
     "who_sees",
+    "whole_in",
     "why",
     "withdraw_grant",
     "withheld",

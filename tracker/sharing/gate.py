@@ -16,7 +16,7 @@ nobody a participant.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -30,7 +30,6 @@ from sqlalchemy import (
     func,
     literal,
     or_,
-    select,
 )
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.visitors import InternalTraversal
@@ -39,7 +38,7 @@ from tracker.messages import Message
 from tracker.people import Role, Viewer
 from tracker.sharing import parts
 from tracker.sharing.levels import Level
-from tracker.sharing.parts import Source, copy, mailbox, message
+from tracker.sharing.parts import Source, message
 
 
 def may_read(viewer: Viewer) -> ColumnElement[bool]:
@@ -65,6 +64,16 @@ def shared_level(viewer: Viewer) -> ColumnElement[int]:
 def holds(viewer: Viewer) -> ColumnElement[bool]:
     """SQL: one of the viewer's mailboxes holds the `Message`, outside trash, spam and drafts."""
     return _Gate("holds", viewer)
+
+
+def not_private() -> ColumnElement[bool]:
+    """SQL: rules may look at the `Message`: of somebody who has it, it is not private."""
+    return parts.not_private()
+
+
+def whole_in(pipeline_id: Any, *outer: Any) -> ColumnElement[bool]:
+    """SQL: all who see a box of the pipeline may read the `Message` there."""
+    return parts.whole_in(pipeline_id, *outer)
 
 
 class _Gate(ColumnElement[Any]):
@@ -129,30 +138,35 @@ def _level(viewer: Viewer) -> ColumnElement[int]:
 
 
 def _shared(viewer: Viewer) -> ColumnElement[int]:
-    return func.greatest(*(_best(source) for source in _sources(viewer)), 0)
+    rare = [case((matters, _best(source)), else_=0) for matters, source in _sources(viewer)]
+    return case((parts.by_default(viewer), int(Level.FULL)), else_=func.greatest(*rare, 0))
 
 
 def _holds(viewer: Viewer) -> ColumnElement[bool]:
-    mine = (
-        select(copy.c.id)
-        .join(mailbox, mailbox.c.id == copy.c.mailbox_id)
-        .where(copy.c.message_id == message.c.id, mailbox.c.user_id == viewer.user_id)
-        .where(~copy.c.hidden, mailbox.c.left_at.is_(None))
+    return parts.own_copy(viewer)
+
+
+def _sources(viewer: Viewer) -> Sequence[tuple[ColumnElement[bool], Source]]:
+    """Where the default is not all; each with what tells, once a statement, whether there is any of it."""
+    return (
+        (parts.anybody_spoke(viewer), parts.teammates_copies(viewer)),
+        (parts.anything_kept(viewer), parts.kept_shares(viewer)),
     )
-    # A scalar, so that it is asked message by message: else all that the mailbox holds would be put into a hash.
-    return mine.limit(1).correlate(message).scalar_subquery().is_not(None)
-
-
-def _sources(viewer: Viewer) -> tuple[Source, Source]:
-    return parts.teammates_copies(viewer), parts.kept_shares(viewer)
 
 
 def _at_least(viewer: Viewer, wanted: Level) -> ColumnElement[bool]:
     reached = [
-        source.rows.where(source.level >= literal(int(wanted))).correlate(message).exists()
-        for source in _sources(viewer)
+        and_(
+            matters,
+            source.rows.where(source.level >= literal(int(wanted)))
+            .limit(1)
+            .correlate(message)
+            .scalar_subquery()
+            .is_not(None),
+        )
+        for matters, source in _sources(viewer)
     ]
-    return or_(_holds(viewer), *reached)
+    return or_(_holds(viewer), parts.by_default(viewer), *reached)
 
 
 def _best(source: Source) -> ColumnElement[int]:

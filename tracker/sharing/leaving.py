@@ -21,8 +21,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, delete, func, insert, literal, null, or_, select, update
 from sqlalchemy.orm import Session
 
-from tracker import events, mailboxes, people
-from tracker.db import everything, lock_team
+from tracker import conversations, events, mailboxes, people
+from tracker.db import among, everything, lock_team
 from tracker.mailboxes import Mailbox
 from tracker.messages import Copy, Kept, Message
 from tracker.people import User
@@ -56,12 +56,12 @@ def _keep(session: Session, user: User, now: datetime | None) -> int:
     return number
 
 
-def unshared(session: Session, mailbox_id: int) -> Sequence[str]:
+def unshared(session: Session, mailbox_id: int, limit: int | None = None) -> Sequence[str]:
     """Gmail's ids of what a mailbox holds and nothing is kept of: to be deleted with whoever leaves."""
     owner = select(Mailbox.user_id).where(Mailbox.id == mailbox_id).scalar_subquery()
     of_it = select(Kept.id).where(Kept.message_id == Copy.message_id, Kept.owner_id == owner)
     query = select(Copy.gmail_id).where(Copy.mailbox_id == mailbox_id, or_(Copy.hidden, ~of_it.exists()))
-    return session.scalars(query.order_by(Copy.id)).all()
+    return session.scalars(query.order_by(Copy.id).limit(limit)).all()
 
 
 def _shared_mail(user: User, *columns: Any) -> Select[Any]:
@@ -91,7 +91,8 @@ def _in_boxes(user: User) -> Select[Any]:
 def _in_person(user: User) -> Sequence[Select[Any]]:
     """What is shared with one person: all of a conversation, mail with an address, what is in a pipeline."""
     one = Grant.__table__.alias("given")
-    by_address = and_(one.c.address.is_not(None), parts.takes_part(one.c.address, one))
+    takes_part = parts.takes_part(one.c.address, one)
+    by_address = and_(one.c.address.is_not(None), parts.with_outsider(), takes_part)
     there = parts.filed(None, parts.filing.c.id).where(parts.box.c.pipeline_id == one.c.pipeline_id)
     ways: tuple[tuple[ColumnElement[bool], Any], ...] = (
         (one.c.conversation_id == Message.conversation_id, literal(int(Level.FULL))),
@@ -106,6 +107,21 @@ def _in_person(user: User) -> Sequence[Select[Any]]:
 
 
 def _forget_text(session: Session, user: User) -> None:
+    kept = Message.id.in_(select(Kept.message_id).where(Kept.owner_id == user.id))
+    _strip(session, kept, mailbox.c.user_id != user.id)
+    of_user = select(Mailbox.id).where(Mailbox.user_id == user.id)
+    session.execute(update(Copy).where(Copy.mailbox_id.in_(of_user)).values(bcc=[], headers=[]))
+
+
+def _last_copy_gone(session: Session, conversation_ids: Sequence[int]) -> None:
+    """Mail of a conversation went from mailboxes: of what nobody holds any more, only what was shared stays."""
+    within = select(Kept.id).join(Message, Message.id == Kept.message_id)
+    within = within.where(among(Message.conversation_id, conversation_ids), Kept.level < Level.FULL)
+    if session.scalar(within.limit(1)) is not None:
+        _strip(session, among(Message.conversation_id, conversation_ids))
+
+
+def _strip(session: Session, which: ColumnElement[bool], *elsewhere: ColumnElement[bool]) -> None:
     """Of what is kept in part, the rest goes, unless another mailbox holds it.
 
     Such a message is another from now on: if the mail itself comes again, it comes whole, as a new message.
@@ -113,22 +129,28 @@ def _forget_text(session: Session, user: User) -> None:
     others = (
         select(copy.c.id)
         .join(mailbox, mailbox.c.id == copy.c.mailbox_id)
-        .where(copy.c.message_id == Message.id, mailbox.c.user_id != user.id, mailbox.c.left_at.is_(None))
+        .where(copy.c.message_id == Message.id, mailbox.c.left_at.is_(None), *elsewhere)
     )
     of = select(func.max(Kept.level)).where(Kept.message_id == Message.id).correlate(Message).scalar_subquery()
-    ours = select(Kept.message_id).where(Kept.owner_id == user.id)
-    query = select(Message.id, Message.identity, of).where(
-        Message.id.in_(ours), of < Level.FULL, ~others.correlate(Message).exists()
+    whole = or_(
+        Message.text != "", Message.html.is_not(None), Message.snippet != "",
+        and_(of < Level.SUBJECT, Message.subject != ""),
+    )  # fmt: skip
+    query = select(Message.id, Message.identity, Message.conversation_id, of).where(
+        which, of < Level.FULL, whole, ~others.correlate(Message).exists()
     )
-    for id_, identity, level in session.execute(query).all():
+    touched = set()
+    for id_, identity, conversation_id, level in session.execute(query).all():
+        touched.add(conversation_id)
         left: dict[str, Any] = {"text": "", "html": None, "snippet": "", "attachment_count": 0}
         left |= {} if level >= Level.SUBJECT else {"subject": ""}
-        made = hashlib.sha256(bytes(identity) + b"kept").digest()
+        # Not by the mail alone: somebody may leave twice, and have kept the same mail twice.
+        made = hashlib.sha256(bytes(identity) + b"kept" + str(id_).encode()).digest()
         session.execute(update(Message).where(Message.id == id_).values(identity=made, **left))
         emptied: dict[str, Any] = {"attachments": [], "calendars": [], "headers": []}
         session.execute(update(Copy).where(Copy.message_id == id_).values(**emptied))
-    of_user = select(Mailbox.id).where(Mailbox.user_id == user.id)
-    session.execute(update(Copy).where(Copy.mailbox_id.in_(of_user)).values(bcc=[], headers=[]))
+    if touched:
+        conversations.refresh(session, touched)
 
 
 def welcome_back(session: Session, user: User) -> None:
@@ -193,5 +215,6 @@ def _stricter(one: Rule, user: User) -> Rule:
     )
 
 
+conversations.on_change.append(_last_copy_gone)
 people.on_join.append(welcome_back)
 mailboxes.on_connect.append(mailbox_connected)

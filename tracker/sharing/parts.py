@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, Select, and_, case, func, literal, not_, or_, select
+from sqlalchemy import ColumnElement, Integer, Select, and_, case, func, literal, or_, select
 
 from tracker import access
 from tracker.boxes import Box
@@ -34,6 +34,9 @@ _rule = Rule.__table__.alias("shared_rule")
 _grant = Grant.__table__.alias("shared_grant")
 _private = Private.__table__.alias("shared_private")
 box = Box.__table__.alias("shared_box")
+_owned = Mailbox.__table__.alias("shared_owned")
+_holding = Copy.__table__.alias("shared_holding")
+_any_kept = Kept.__table__.alias("shared_any_kept")
 _OUTER = (message, copy, mailbox, kept, filing, box)
 
 
@@ -47,17 +50,8 @@ def found(query: Select[Any], *outer: Any) -> ColumnElement[bool]:
 
 def with_outsider() -> ColumnElement[bool]:
     """SQL: somebody outside the team wrote or got the message. Reply-To is no participant, nor is Bcc."""
-
-    def ours(address: Any) -> ColumnElement[bool]:
-        query = select(_own.c.id).where(_own.c.team_id == message.c.team_id, _own.c.normalized == address)
-        return query.correlate(message, _recipient).exists()
-
-    outsider = select(_recipient.c.id).where(
-        _recipient.c.message_id == message.c.id,
-        _recipient.c.kind != "reply-to",
-        not_(ours(_recipient.c.normalized)),
-    )
-    return or_(not_(ours(message.c.sender_normalized)), outsider.correlate(message).exists())
+    column: ColumnElement[bool] = message.c.outside  # as `tracker.ours` has it, kept by `tracker.sharing.upkeep`
+    return column
 
 
 def takes_part(address: Any, *outer: Any) -> ColumnElement[bool]:
@@ -121,8 +115,12 @@ def granted_conversation(viewer: Viewer, owner_id: Any) -> ColumnElement[bool]:
 
 
 def granted_address(viewer: Viewer, owner_id: Any) -> ColumnElement[bool]:
-    """SQL: the owner lets the viewer read mail with somebody who takes part."""
-    return _granted(viewer, owner_id, _grant.c.address.is_not(None), takes_part(_grant.c.address, _grant))
+    """SQL: the owner lets the viewer read mail with somebody outside who takes part.
+
+    Should they join the team one day, what is written among the team is no part of it.
+    """
+    there = takes_part(_grant.c.address, _grant)
+    return and_(with_outsider(), _granted(viewer, owner_id, _grant.c.address.is_not(None), there))
 
 
 def granted_pipeline(viewer: Viewer, owner_id: Any) -> ColumnElement[bool]:
@@ -195,6 +193,112 @@ def word_of_grant() -> ColumnElement[int]:
     return unpacked(func.coalesce(conversation_rule(mailbox.c.user_id), ALL.packed))
 
 
+# -- what the rules of filing and moving may act on
+
+
+def _live_copies() -> Select[Any]:
+    return (
+        select(copy.c.id)
+        .join(mailbox, mailbox.c.id == copy.c.mailbox_id)
+        .where(copy.c.message_id == message.c.id, ~copy.c.hidden, mailbox.c.left_at.is_(None))
+        .where(~is_private(mailbox.c.user_id, bcc=True))
+    )
+
+
+def not_private() -> ColumnElement[bool]:
+    """SQL: somebody holds the `Message` (or left it to the team) whose private list keeps nobody of it."""
+    left = select(kept.c.id).where(kept.c.message_id == message.c.id, ~is_private(kept.c.owner_id, bcc=False))
+    return or_(found(_live_copies(), message), found(left, message))
+
+
+def whole_in(pipeline_id: Any, *outer: Any) -> ColumnElement[bool]:
+    """SQL: somebody shares the `Message` whole with all who see a box of the pipeline.
+
+    Only on such mail may something happen that everybody sees there: a box made, a contact, another stage.
+    """
+    of_pipeline = _rule.alias("shared_there")
+    there = (
+        select((of_pipeline.c.outside * 4 + of_pipeline.c.inside).cast(Integer))
+        .where(of_pipeline.c.pipeline_id == pipeline_id, of_pipeline.c.user_id == mailbox.c.user_id)
+        .correlate(*_OUTER, *outer)
+        .scalar_subquery()
+    )
+    word = unpacked(
+        func.coalesce(conversation_rule(mailbox.c.user_id), there, mailbox_rule(), literal(DEFAULT.packed))
+    )
+    left = select(kept.c.id).where(
+        kept.c.message_id == message.c.id, kept.c.user_id.is_(None), kept.c.pipeline_id == pipeline_id,
+        kept.c.level == 3, ~is_private(kept.c.owner_id, bcc=False),
+    )  # fmt: skip
+    return or_(found(_live_copies().where(word == 3), message, *outer), found(left, message, *outer))
+
+
+# -- what most mail needs
+
+
+def _plain_owners(viewer: Viewer) -> ColumnElement[Any]:
+    """SQL: the mailboxes of teammates who never said anything, as an array; it is read once in a statement."""
+    mute = _teammates(viewer).where(
+        ~found(select(_rule.c.id).where(_rule.c.user_id == _owned.c.user_id), _owned),
+        ~found(select(_private.c.id).where(_private.c.user_id == _owned.c.user_id), _owned),
+    )
+    return func.array(mute.scalar_subquery())
+
+
+def _outspoken_owners(viewer: Viewer) -> ColumnElement[Any]:
+    """SQL: the mailboxes of teammates who said anything that concerns the viewer, as an array."""
+    said = or_(
+        found(select(_rule.c.id).where(_rule.c.user_id == _owned.c.user_id), _owned),
+        found(select(_private.c.id).where(_private.c.user_id == _owned.c.user_id), _owned),
+        found(
+            select(_grant.c.id).where(_grant.c.user_id == viewer.user_id, _grant.c.owner_id == _owned.c.user_id),
+            _owned,
+        ),
+    )
+    return func.array(_teammates(viewer).where(said).scalar_subquery())
+
+
+def _teammates(viewer: Viewer) -> Select[Any]:
+    return select(_owned.c.id).where(
+        _owned.c.team_id == viewer.team_id, _owned.c.left_at.is_(None), _owned.c.user_id != viewer.user_id
+    )
+
+
+def own_copy(viewer: Viewer) -> ColumnElement[bool]:
+    """SQL: one of the viewer's own mailboxes holds the message, outside trash, spam and drafts."""
+    mine = select(_owned.c.id).where(_owned.c.user_id == viewer.user_id, _owned.c.left_at.is_(None))
+    return _held_by(func.array(mine.scalar_subquery()))
+
+
+def by_default(viewer: Viewer) -> ColumnElement[bool]:
+    """SQL: it is with an outsider, in a box that the viewer may see, and somebody holds it who never said a word.
+
+    Then the default decides, and it is seen whole: this is most of what is shared, and cheap to find out.
+    """
+    in_box = filed(viewer, filing.c.id).limit(1).correlate(message).scalar_subquery().is_not(None)
+    return and_(with_outsider(), _held_by(_plain_owners(viewer)), in_box)
+
+
+def anybody_spoke(viewer: Viewer) -> ColumnElement[bool]:
+    """SQL: there are mailboxes of which more than the default counts; asked once in a statement."""
+    return func.cardinality(_outspoken_owners(viewer)) > 0
+
+
+def anything_kept(viewer: Viewer) -> ColumnElement[bool]:
+    """SQL: the team keeps what somebody who left had shared; asked once in a statement."""
+    return (
+        select(_any_kept.c.id).where(_any_kept.c.team_id == viewer.team_id).limit(1).scalar_subquery().is_not(None)
+    )
+
+
+def _held_by(mailboxes: ColumnElement[Any]) -> ColumnElement[bool]:
+    # A scalar, so that it is asked message by message: else all that the mailboxes hold would be put into a hash.
+    one = select(_holding.c.id).where(
+        _holding.c.message_id == message.c.id, ~_holding.c.hidden, _holding.c.mailbox_id == func.any(mailboxes)
+    )
+    return one.limit(1).correlate(message).scalar_subquery().is_not(None)
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """Rows from which a message may reach a viewer, and how far each lets them see."""
@@ -204,13 +308,20 @@ class Source:
 
 
 def teammates_copies(viewer: Viewer) -> Source:
-    """Copies that teammates hold: no draft, spam or trash, and not in a mailbox whose owner left."""
+    """Copies that teammates hold of whose sharing more counts than the default (`by_default` is about the rest).
+
+    No draft, spam or trash, and not in a mailbox whose owner left.
+    """
     owner = mailbox.c.user_id
     rows = (
         select(copy.c.id)
         .join(mailbox, mailbox.c.id == copy.c.mailbox_id)
         .where(
-            copy.c.message_id == message.c.id, ~copy.c.hidden, mailbox.c.left_at.is_(None), owner != viewer.user_id
+            copy.c.message_id == message.c.id,
+            ~copy.c.hidden,
+            mailbox.c.left_at.is_(None),
+            owner != viewer.user_id,
+            copy.c.mailbox_id == func.any(_outspoken_owners(viewer)),
         )
     )
     in_boxes = filed(viewer, func.max(word_in_box(viewer))).correlate(message, copy, mailbox).scalar_subquery()

@@ -31,7 +31,7 @@ def private_add(session: Session, viewer: Viewer, typed: str) -> str:
     _refuse_own(session, viewer, value)
     made = insert(Private).values(team_id=viewer.team_id, user_id=viewer.user_id, value=value)
     if session.scalar(made.on_conflict_do_nothing().returning(Private.id)) is not None:
-        _tell(session, viewer, added=True)
+        _tell(session, viewer, value, added=True)
     return value
 
 
@@ -42,7 +42,7 @@ def private_remove(session: Session, viewer: Viewer, value: str) -> bool:
     )
     if session.scalar(gone.returning(Private.id)) is None:
         return False
-    _tell(session, viewer, added=False)
+    _tell(session, viewer, value, added=False)
     return True
 
 
@@ -69,9 +69,9 @@ def _refuse_own(session: Session, viewer: Viewer, value: str) -> None:
         raise SharingError("That covers your own address: none of your mail would be shared at all")
 
 
-def _tell(session: Session, viewer: Viewer, *, added: bool) -> None:
+def _tell(session: Session, viewer: Viewer, value: str, *, added: bool) -> None:
     """Whom it is about is told to nobody."""
-    facts.refresh_owner(session, viewer.user_id or 0)
+    facts.refresh_owner(session, viewer.user_id or 0, about=value)
     events.record(
         session,
         viewer.team_id,

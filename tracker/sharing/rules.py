@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from tracker import access, conversations, events, facts
 from tracker.conversations import Conversation
-from tracker.db import lock_team
+from tracker.db import everything, lock_team
 from tracker.mailboxes import Mailbox
 from tracker.messages import Copy, Message
 from tracker.people import Viewer
@@ -33,8 +33,12 @@ def set_rule(
 
     Raises `SharingError` for what is not the viewer's to say, or what they may not see.
     """
-    place = _place(session, viewer, mailbox, pipeline, conversation)
     pair = None if outside is None or inside is None else Pair(_level(outside), _level(inside))
+    with everything(session):
+        return _set(session, viewer, _place(session, viewer, mailbox, pipeline, conversation, pair), pair)
+
+
+def _set(session: Session, viewer: Viewer, place: dict[str, int], pair: Pair | None) -> Rule | None:
     lock_team(session, viewer.team_id)
     rule = session.scalar(_of(viewer.user_id).filter_by(**place))
     before = None if rule is None else Pair(Level(rule.outside), Level(rule.inside))
@@ -51,10 +55,10 @@ def set_rule(
     else:
         rule.outside, rule.inside = int(pair.outside), int(pair.inside)
     session.flush()
-    if conversation is not None:
-        facts.refresh_conversations(session, [conversation.id])
+    if "conversation_id" in place:
+        facts.refresh_conversations(session, [place["conversation_id"]])
     else:
-        facts.refresh_owner(session, viewer.user_id or 0)
+        facts.refresh_owner(session, viewer.user_id or 0, pipeline_id=place.get("pipeline_id"))
     _tell(session, viewer, place, before, pair)
     return rule
 
@@ -87,6 +91,7 @@ def _place(
     mailbox: Mailbox | None,
     pipeline: Pipeline | None,
     conversation: Conversation | None,
+    pair: Pair | None,
 ) -> dict[str, int]:
     if viewer.user_id is None or [mailbox, pipeline, conversation].count(None) != 2:
         raise SharingError("A rule is a person's, for a mailbox, a pipeline or a conversation")
@@ -95,7 +100,7 @@ def _place(
             raise SharingError("That is not your mailbox")
         return {"mailbox_id": mailbox.id}
     if pipeline is not None:
-        if not sees_pipeline(session, viewer, pipeline.id):
+        if not sees_pipeline(session, viewer, pipeline.id) and not _narrows(session, viewer, pipeline, pair):
             raise SharingError("There is no such pipeline")
         return {"pipeline_id": pipeline.id}
     assert conversation is not None
@@ -108,6 +113,14 @@ def sees_pipeline(session: Session, viewer: Viewer, pipeline_id: int) -> bool:
     """Whether the viewer may see the pipeline, or some box in it."""
     query = select(Pipeline.id).where(Pipeline.id == pipeline_id, access.may_see_pipeline(viewer))
     return session.scalar(query) is not None
+
+
+def _narrows(session: Session, viewer: Viewer, pipeline: Pipeline, pair: Pair | None) -> bool:
+    """Whether the viewer said something of the pipeline while they saw it, and takes it back or shares less."""
+    rule = session.scalar(_of(viewer.user_id).where(Rule.pipeline_id == pipeline.id))
+    if rule is None:
+        return False
+    return pair is None or (pair.outside <= rule.outside and pair.inside <= rule.inside)
 
 
 def holds_any(session: Session, viewer: Viewer, conversation_id: int) -> bool:

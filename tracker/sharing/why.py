@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, collate, null, or_, select, true
 from sqlalchemy.orm import Session, aliased
 
-from tracker import access, people
+from tracker import access, ours, people
 from tracker.addresses import domain_of
 from tracker.db import among
 from tracker.messages import Kept, Message, recipients_of
@@ -272,9 +272,12 @@ def _of_another(session: Session, viewer: Viewer, user: User, one: Why, pipeline
     return f"{user.name} sees {seen} because {because.replace(' with you', ' with them')}."
 
 
-def withheld(session: Session, viewer: Viewer, conversation_id: int) -> list[Withheld]:
+def withheld(
+    session: Session, viewer: Viewer, conversation_id: int, *, before: datetime | None = None
+) -> list[Withheld]:
     """The mails of a conversation of which the viewer may know, and no more; the newest first."""
-    return withheld_where(session, viewer, Message.conversation_id == conversation_id)
+    older = [] if before is None else [Message.sent_at < before]
+    return withheld_where(session, viewer, Message.conversation_id == conversation_id, *older)
 
 
 def withheld_where(
@@ -326,7 +329,7 @@ def _told(one: Why, names: dict[int, str]) -> str:
 
 def _hosts(session: Session, team_id: int, senders: dict[int, str]) -> dict[int, list[str]]:
     """The domains of those outside the team who take part, by message."""
-    own = people.own_addresses(session, team_id)
+    own = ours.of_team(session, team_id)
     recipients = recipients_of(session, list(senders))
     found = {}
     for id_, sender in senders.items():

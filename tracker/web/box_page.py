@@ -17,7 +17,7 @@ from markupsafe import Markup
 from sqlalchemy import select
 from sqlalchemy.orm import joinedload, selectinload
 
-from tracker import boxes, contacts, due, events, fields, filing, links, mentions, people, pipelines, tasks
+from tracker import access, boxes, contacts, due, events, fields, filing, links, mentions, people, pipelines, tasks
 from tracker.activities import Activity, persons
 from tracker.boxes import Box, BoxConflict
 from tracker.contacts import Contact, Organization
@@ -25,7 +25,7 @@ from tracker.db import among
 from tracker.fields import Field, FieldType
 from tracker.filing import Filing
 from tracker.mentions import Piece
-from tracker.people import User, Viewer
+from tracker.people import Role, User, Viewer
 from tracker.pipelines import Stage
 from tracker.tasks import Task
 from tracker.web import cursor, field_inputs, forms, frame, mails, notices, rows, timeline, words
@@ -105,8 +105,19 @@ class Shown:
 
     @cached_property
     def users(self) -> Sequence[User]:
-        """The team, to choose from."""
-        return [one for one in self.everybody if one.removed_at is None]
+        """Those who see the box, to choose from."""
+        return access.seers(db(), self.box, [one for one in self.everybody if one.removed_at is None])
+
+    @cached_property
+    def would_see(self) -> Sequence[User]:
+        """Those who don't, and would as its owner: guests see but where they are named."""
+        there = {one.id for one in self.users}
+        others = [one for one in self.everybody if one.removed_at is None and one.id not in there]
+        return [one for one in others if one.role != Role.GUEST]
+
+    def choices(self, user: User | None) -> Sequence[User]:
+        """Those who see the box, and who has the task now though they don't."""
+        return self.users if user is None or user in self.users else [*self.users, user]
 
     @cached_property
     def everybody(self) -> Sequence[User]:
@@ -213,7 +224,7 @@ class Shown:
     @cached_property
     def blocks(self) -> list[Block]:
         """The timeline's entries as they are shown."""
-        return timeline.blocks(db(), self.box, self.timeline.entries)
+        return timeline.blocks(db(), viewer(), self.box, self.timeline.entries)
 
     @cached_property
     def told(self) -> dict[int, str]:
@@ -238,7 +249,7 @@ class Shown:
     @cached_property
     def handles(self) -> dict[str, str]:
         """What is typed behind the @ to mention somebody, by key."""
-        return mentions.handles(persons(self.users))
+        return mentions.handles(persons([one for one in self.everybody if one.removed_at is None]))
 
     @cached_property
     def mentionable(self) -> str:

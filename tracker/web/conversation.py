@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, abort, flash, redirect, render_template, request
 from markupsafe import Markup
 
-from tracker import autobox, filing, people
+from tracker import autobox, filing, people, sharing
 from tracker.conversations import Conversation
 from tracker.db import lock_team
 from tracker.filing import SUGGESTED, Filing, FilingError
@@ -29,20 +29,22 @@ def page(key: str, **_: str) -> str:
     if conversation is None:
         return _withheld(key, after)
     found_mails, more = mails.of_conversation(db(), viewer(), conversation, after)
-    entries = withheld.of_conversation(db(), viewer(), conversation, after, found_mails, more=more is not None)
+    hidden = sharing.withheld(db(), viewer(), conversation.id, before=after.at if after else None)
+    entries = withheld.of_conversation(db(), viewer(), hidden, after, found_mails, more=more is not None)
     row = rows.rows(db(), viewer(), [conversation])[0]
     names = {user.id: user.name for user in people.of_team(db(), viewer().team_id, removed=True)}
     reasons = {decision.id: words.why(decision, names) for decision in row.filed}
     return render_template(
         "conversation.html", conversation=conversation, row=row, entries=entries, more=more, reasons=reasons,
-        panels=_panels(conversation),
+        panels=_panels(conversation), hidden=len(hidden),
     )  # fmt: skip
 
 
 def _withheld(key: str, after: Cursor | None) -> str:
     """A conversation of which the viewer knows, and may read nothing yet; or 404."""
     conversation = withheld.knows(db(), viewer(), key) or abort(404)
-    entries = withheld.of_conversation(db(), viewer(), conversation, after, [], more=False)
+    hidden = sharing.withheld(db(), viewer(), conversation.id, before=after.at if after else None)
+    entries = withheld.of_conversation(db(), viewer(), hidden, after, [], more=False)
     return render_template("sharing/conversation.html", entries=entries)
 
 

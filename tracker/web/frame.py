@@ -20,11 +20,11 @@ from tracker import mailboxes, people, pipelines, row_security, sight
 from tracker import sessions as sign_ins
 from tracker.boxes import Box
 from tracker.conversations import Conversation
-from tracker.db import Sessions, utc_now
+from tracker.db import SIGHT, Sessions, utc_now
 from tracker.html_mail import AddressFilter
 from tracker.people import User, Viewer
-from tracker.sessions import SignIn
 from tracker.pipelines import Pipeline, Template
+from tracker.sessions import SignIn
 
 log = logging.getLogger(__name__)
 View = TypeVar("View", bound=Callable[..., object])
@@ -32,7 +32,7 @@ Page = str | Response | AnyResponse | tuple[str, int]
 
 EXTENSION = "tracker"
 USER = "user"  #: a person's key in their cookie, for doors that ask no database; it opens nothing
-TOKEN = "token"  #: what opens: see `tracker.sessions`
+TOKEN = "token"  # noqa: S105 - the key of what opens: see `tracker.sessions`
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +168,12 @@ def release() -> None:
 def lock_to(team_id: int) -> None:
     """From now on the request sees one team's rows; for pages that a secret opens, once its team is known."""
     row_security.enter(db(), team_id)
+    db().info[SIGHT] = None  # whoever may be signed in, it is not their eyes that the secret opens for
+
+
+def is_public() -> bool:
+    """Whether the present page needs no sign-in. Whoever is signed in, it is not shown to them in particular."""
+    return getattr(current_app.view_functions.get(request.endpoint or ""), "is_public", False)
 
 
 def after_commit(action: Callable[[], object]) -> None:
@@ -260,7 +266,7 @@ def local_path(path: str | None) -> str:
 
 def _ask_to_sign_in() -> AnyResponse | None:
     view = current_app.view_functions.get(request.endpoint or "")
-    if view is None or request.endpoint == "static" or getattr(view, "is_public", False):
+    if view is None or request.endpoint == "static" or is_public():
         return None
     if user_or_none() is not None:
         return None

@@ -13,7 +13,7 @@ from tracker.web.sharing_settings import tabs
 
 bp = Blueprint("sharing_log", __name__)
 PAGE = 50
-DOORS = {"file": "opened a file of", "web": "read"}
+DOORS = {"file": "opened a file of", "web": "read", "reply": "quoted, to answer,"}
 
 
 @bp.get("/sharing/opened")

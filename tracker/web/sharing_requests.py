@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from flask import Blueprint, abort, render_template, request
 from sqlalchemy import select
 
 from tracker import access_requests
-from tracker.access_requests import AccessRequest, RequestError, RequestState, Scope
+from tracker.access_requests import AccessRequest, RequestError, RequestState, Scope, Shown
 from tracker.conversations import Conversation
 from tracker.db import among
 from tracker.messages import Message
@@ -16,10 +18,10 @@ from tracker.web.frame import Page, db, now, viewer
 from tracker.web.sharing_settings import tabs
 
 bp = Blueprint("sharing_requests", __name__)
+MOST = 100  # pipelines of one answer
 TOLD = {
     Scope.CONVERSATION: "They may read this conversation",
     Scope.CONTACT: "They may read your mail with this contact",
-    Scope.PIPELINE: "They may read your mail in this pipeline",
     Scope.DECLINE: "Declined; they are told, and not why",
 }
 
@@ -63,11 +65,19 @@ def answer(key: str) -> Page:
     given = text("scope", 20)
     if given not in set(Scope):
         abort(400)
+    pipelines = request.form.getlist("pipelines")[:MOST]
+    shown = Shown(text("address", 320), pipelines)
     try:
-        access_requests.answer(db(), viewer(), found, Scope(given), now())
+        names = access_requests.answer(db(), viewer(), found, Scope(given), now(), shown)
     except (RequestError, SharingError) as error:
         raise Refused({f"request-{key}": str(error)}, 409) from None
     if request.headers.get("HX-Request"):
         db().flush()
         return page()
-    return done(TOLD[Scope(given)], "sharing_requests.show")
+    return done(TOLD.get(Scope(given)) or _told(names, len(pipelines)), "sharing_requests.show")
+
+
+def _told(names: Sequence[str], shown: int) -> str:
+    """In which pipelines they may read."""
+    words = f"They may read your mail in {', '.join(names)}"
+    return words if len(names) == shown else f"{words}; the conversation is no longer in the others"

@@ -6,9 +6,9 @@ from urllib.parse import quote
 
 from flask import Blueprint, abort, render_template, request
 
-from tracker import invitations, leaving, people, pipelines, sessions
+from tracker import invitations, leaving, people, pipelines, row_security, sessions
 from tracker.invitations import Invitation
-from tracker.leaving import Choice
+from tracker.leaving import Choice, Plan
 from tracker.people import PeopleError, Role, Team, User
 from tracker.web import frame
 from tracker.web.forms import Refused, done, or_show, text
@@ -20,6 +20,7 @@ ROLES = [
     (Role.ADMIN.value, "Admin: a member who also says who is in the team"),
     (Role.GUEST.value, "Guest: sees only the pipelines and boxes that they are named in"),
 ]
+CANCEL = "cancel"  #: of queued mail, instead of somebody's key
 SHORT_ROLES = [(Role.MEMBER.value, "Member"), (Role.ADMIN.value, "Admin"), (Role.GUEST.value, "Guest")]
 
 
@@ -31,13 +32,22 @@ def page(**_: str) -> str:
     if who.role == Role.GUEST:  # whom they can ask
         everybody = [one for one in everybody if one.role == Role.ADMIN or one.id == who.user_id]
     invited = invitations.of_team(db(), who.team_id, now()) if admin else []
+    lock = row_security.lock_of(db()) if admin else None
     return render_template(
-        "team.html", team=db().get_one(Team, who.team_id), people=everybody, invited=invited, admin=admin,
+        "team.html", lock=lock, admin=admin,
+        team=db().get_one(Team, who.team_id), people=everybody, invited=invited,
         mailto={one.key: _mailto(one) for one in invited}, roles=ROLES, short_roles=SHORT_ROLES,
         domains=invitations.allowed(db(), who.team_id) if admin else [],
         may_allow=invitations.may_allow(db(), who.team_id) if admin else [],
         pipelines=pipelines.of_team(db(), who.team_id) if admin else [],
+        named={one.key: _named(one, who.team_id) for one in invited if one.pipelines},
     )  # fmt: skip
+
+
+def _named(invitation: Invitation, team_id: int) -> str:
+    """What a guest will see, by name."""
+    names = {one.key: one.name for one in pipelines.of_team(db(), team_id)}
+    return ", ".join(names[key] for key in invitation.pipelines if key in names)
 
 
 def _mailto(invitation: Invitation) -> str:
@@ -151,6 +161,17 @@ def end_sessions(key: str) -> Page:
     return done(f"{number} session{'s' * (number != 1)} of {found.name} ended", "team.show")
 
 
+@bp.post("/team/<key>/google")
+def forget_google(key: str) -> Page:
+    """Let somebody sign in with another Google account of the same address."""
+    _admin()
+    found = _person(key)
+    people.forget_google(db(), viewer(), found)
+    own = frame.sign_in_now() if found.id == viewer().user_id else None
+    sessions.end_all(db(), viewer(), found, now(), but=own)
+    return done(f"Whoever signs in with Google as {found.address} next is {found.name}", "team.show")
+
+
 # -- leaving
 
 
@@ -158,10 +179,27 @@ def confirm_page(key: str) -> str:
     """What will happen, in numbers, and who has their work then."""
     found = _person(key)
     others = [one for one in people.of_team(db(), found.team_id) if one.id != found.id and one.role != Role.GUEST]
-    choices = [("", "Nobody"), *((one.key, one.name) for one in others)]
-    mail = [("", "Nobody: it is cancelled"), *((one.key, f"{one.name}, held until they look") for one in others)]
     plan = leaving.plan(db(), viewer(), found, now())
-    return render_template("team_remove.html", person=found, plan=plan, heirs=choices, mail=mail)
+    mine = next((one.key for one in others if one.id == viewer().user_id), "")
+    return render_template(
+        "team_remove.html", person=found, plan=plan, ends=_ends(plan), heir=mine,
+        heirs=[*((one.key, one.name) for one in others), ("", "Nobody")], mail=_mail_choices(others),
+    )  # fmt: skip
+
+
+def _ends(plan: Plan) -> str:
+    """What ends, without what there is none of."""
+    counted = ((plan.sessions, "session"), (plan.api_keys, "API key"))
+    found = [f"{number} {noun}{'s' * (number != 1)}" for number, noun in counted if number]
+    alone = len(found) == 1 and 1 in (plan.sessions, plan.api_keys)
+    return f"{' and '.join(found)} {'ends' if alone else 'end'}" if found else ""
+
+
+def _mail_choices(others: list[User]) -> list[tuple[str, str]]:
+    """Who may be handed queued mail: it goes from a mailbox of theirs. Nobody is chosen beforehand."""
+    may = [one for one in others if leaving.may_send(db(), one)]
+    held = [(one.key, f"{one.name}, held until they look") for one in may]
+    return [("", "Choose…"), *held, (CANCEL, "Nobody: it is cancelled")]
 
 
 @bp.get("/team/<key>/remove")
@@ -179,17 +217,26 @@ def remove(key: str) -> Page:
     found = _person(key)
     if request.form.get("sure") != "yes":
         raise Refused({"remove": "Tick that you are sure"})
-    choice = Choice(_chosen("heir"), _chosen("mail_to"))
+    choice = Choice(_chosen("heir"), _mail_to(found))
     myself = found.id == viewer().user_id
     try:
         left = leaving.leave(db(), viewer(), found, choice, now())
     except PeopleError as error:
         raise Refused({"remove": str(error)}) from None
     for tell in frame.frame().after_leaving:
-        frame.after_commit(lambda tell=tell: tell(left))  # type: ignore[misc]
+        frame.after_commit(lambda tell=tell: tell(left.mailboxes))  # type: ignore[misc]
     if myself:
         return done("", frame.frame().sign_in_endpoint or "team.show")
-    return done(f"{found.name} is removed; what they had shared stays", "team.show")
+    words = [f"{found.name} is removed; what they had shared stays", *left.told]
+    return done(". ".join(one[0].upper() + one[1:] for one in words), "team.show")
+
+
+def _mail_to(found: User) -> User | None:
+    """Who has the queued mail. Where some waits, somebody has to say: it is not cancelled by oversight."""
+    chosen = text("mail_to", 100)
+    if not chosen and leaving.plan(db(), viewer(), found, now()).queued:
+        raise Refused({"remove": "Choose what becomes of the queued mail"})
+    return _person(chosen) if chosen not in ("", CANCEL) else None
 
 
 def _chosen(name: str) -> User | None:

@@ -22,6 +22,7 @@ from tracker.db import among
 from tracker.events import RULE, Event
 from tracker.filing import FILED, Filing
 from tracker.people import Viewer
+from tracker.sharing import reasons
 from tracker.web.cursor import Cursor
 from tracker.web.mails import Mail, messages_read, ready
 
@@ -241,7 +242,7 @@ class Block:
     filing: Filing | None = None  #: why the conversation is here
 
 
-def blocks(session: Session, box: Box, entries: Sequence[Entry]) -> list[Block]:
+def blocks(session: Session, viewer: Viewer, box: Box, entries: Sequence[Entry]) -> list[Block]:
     """Entries as a page shows them, with the reason why each conversation is in the box."""
     made: list[Block] = []
     for entry in entries:
@@ -259,6 +260,7 @@ def blocks(session: Session, box: Box, entries: Sequence[Entry]) -> list[Block]:
     if ids:
         query = select(Filing).where(Filing.box_id == box.id, among(Filing.conversation_id, ids))
         filings = {filing.conversation_id: filing for filing in session.scalars(query)}
+        reasons.tell(session, viewer, filings.values())
         for block in made:
             block.filing = filings.get(block.mails[0].message.conversation_id) if block.mails else None
     return made

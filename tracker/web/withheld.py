@@ -28,7 +28,7 @@ class Place:
     """A place in a conversation where a mail is withheld."""
 
     withheld: Withheld
-    state: str  #: of one's own request: "open", "declined", or empty
+    state: str  #: of one's own request: "open", "declined", "gone" (nobody can be asked), or empty
 
 
 def places(session: Session, viewer: Viewer, found: Sequence[Withheld]) -> list[Place]:
@@ -41,11 +41,11 @@ def places(session: Session, viewer: Viewer, found: Sequence[Withheld]) -> list[
 
 
 def of_conversation(
-    session: Session, viewer: Viewer, conversation: Conversation, after: Cursor | None, mails: Sequence[Mail], *,
+    session: Session, viewer: Viewer, found: Sequence[Withheld], after: Cursor | None, mails: Sequence[Mail], *,
     more: bool,
 ) -> list[Mail | Place]:  # fmt: skip
-    """A page of a conversation: its mails, and between them the places where one is withheld; the newest first."""
-    found = sharing.withheld(session, viewer, conversation.id)
+    """A page of a conversation: its mails, and between them those places of which one is withheld; the newest
+    first."""
     if after is not None:
         found = [one for one in found if one.at < after.at]
     if more and mails:

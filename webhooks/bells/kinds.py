@@ -34,6 +34,10 @@ class Kind(StrEnum):
     ACCESS_ANSWERED = "access_answered"
 
 
+#: What is about a mail: who may read it is told of it, without its box if that is not shown to them.
+OF_MAIL = frozenset({Kind.READ, Kind.READ_AGAIN, Kind.CLICKED, Kind.ANSWER, Kind.TROUBLE, Kind.SENT})
+
+
 @dataclass(frozen=True, slots=True)
 class About:
     """What a kind is called, its symbol, and how it is told."""

@@ -27,6 +27,7 @@ from tracker.boxes import Box
 from tracker.db import Base, Keyed, OfTeam
 from tracker.messages import Message
 from tracker.people import User
+from webhooks.bells.kinds import OF_MAIL
 
 MOST_COUNTED = 100  # an unread count beyond it is "99+"
 RINGS_WITHIN = timedelta(hours=12)  # what is older is listed and rings no more
@@ -77,14 +78,18 @@ class Notification(OfTeam, Keyed, Base):
 
 
 def readable(user: User) -> ColumnElement[bool]:
-    """SQL: the notification is this user's, and they may (still) read the mail and see the box it is about."""
+    """SQL: the notification is this user's, and they may (still) read the mail, or see the box, it is about."""
     viewer = people.viewer_of(user, "bell")
     mail = select(Message.id).where(Message.id == Notification.message_id, sharing.may_read(viewer))
     box = select(Box.id).where(Box.id == Notification.box_id, access.may_see(viewer))
     return and_(
         Notification.user_id == user.id,
         or_(Notification.message_id.is_(None), mail.correlate(Notification).exists()),
-        or_(Notification.box_id.is_(None), box.correlate(Notification).exists()),
+        or_(
+            Notification.box_id.is_(None),
+            Notification.kind.in_(sorted(OF_MAIL)),
+            box.correlate(Notification).exists(),
+        ),
     )
 
 

@@ -24,7 +24,7 @@ from tracker.events import Event
 from tracker.messages import Message
 from webhooks.bells import deliveries
 from webhooks.bells.around import Around
-from webhooks.bells.kinds import ABOUT, Channel, Kind
+from webhooks.bells.kinds import ABOUT, OF_MAIL, Channel, Kind
 from webhooks.bells.notices import RINGS_WITHIN, Notification
 
 log = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ class Told:
     message_id: int | None = None
     tracked_email_id: int | None = None
     count: int = 1
+    others: tuple[int, ...] = ()  #: boxes to name where the first is not shown to them
 
 
 def read_some(session: Session, now: datetime, *, limit: int = AT_ONCE) -> int:
@@ -84,8 +85,8 @@ def tell(session: Session, happened: Sequence[Event], now: datetime) -> None:
 
 def _tell(session: Session, wanted: Sequence[Event], now: datetime) -> None:
     around = Around(session, wanted)
-    told = [one for event in wanted for one in _TELLERS[event.kind](around, event) if _concerns(around, one)]
-    told = _readable(around, _visible(around, told))
+    told = [one for event in wanted for one in _TELLERS[event.kind](around, event)]
+    told = _readable(around, [one for one in _visible(around, told) if _concerns(around, one)])
     if told:
         _write(around, _joined(told), now)
 
@@ -121,12 +122,11 @@ def _answer(around: Around, event: Event) -> Iterable[Told]:
         return
     boxes = around.filed.get(mail.conversation_id, [])
     owners = {box.owner_id for box in boxes if box.owner_id}
-    box = next(iter(boxes), None)
     for user_id in owners | around.writers.get(mail.conversation_id, set()):
-        mine = next((one for one in boxes if one.owner_id == user_id), box)
+        ids = [box.id for box in sorted(boxes, key=lambda box: box.owner_id != user_id)]  # one's own first
         yield Told(
-            user_id, Kind.ANSWER, f"conversation:{mail.conversation_id}", event, mine.id if mine else None,
-            mail.conversation_id, event.message_id,
+            user_id, Kind.ANSWER, f"conversation:{mail.conversation_id}", event, ids[0] if ids else None,
+            mail.conversation_id, event.message_id, others=tuple(ids[1:]),
         )  # fmt: skip
 
 
@@ -221,12 +221,16 @@ def _concerns(around: Around, told: Told) -> bool:
 
 
 def _visible(around: Around, told: Sequence[Told]) -> list[Told]:
-    """Without what is about boxes that its reader may not see."""
-    asked = {one.box_id for one in told if one.box_id in around.boxes} - {None}
-    ids = {id_ for id_ in asked if id_ is not None}
+    """Without what is about boxes that its reader may not see; what is about mail names another box, or none."""
+    ids = {id_ for one in told for id_ in (one.box_id, *one.others) if id_ in around.boxes and id_ is not None}
     users = {user.id: user for one in told if (user := around.person(one.user_id)) is not None}
     allowed = access.watchers(around.session, ids, users.values())
-    return [one for one in told if one.box_id not in ids or (one.user_id, one.box_id) in allowed]
+    found = []
+    for one in told:
+        seen = [id_ for id_ in (one.box_id, *one.others) if id_ not in ids or (one.user_id, id_) in allowed]
+        if seen or one.kind in OF_MAIL:
+            found.append(replace(one, box_id=next(iter(seen), None)))
+    return found
 
 
 def _readable(around: Around, told: Sequence[Told]) -> list[Told]:

@@ -19,7 +19,7 @@ from tracker.events import PERSON, Event
 from tracker.mailboxes import Mailbox
 from tracker.messages import Message
 from tracker.people import OwnAddress, User
-from webhooks.bells.kinds import ABOUT, Kind
+from webhooks.bells.kinds import ABOUT, OF_MAIL, Kind
 from webhooks.bells.notices import Notification
 from webhooks.tracks import Confidence, TrackedEmail
 
@@ -142,9 +142,13 @@ class _About:
         return access.watchers(self._session, set(self.boxes), users.values())
 
     def may_be_told(self, one: Notification) -> bool:
-        """Whether its reader may (still) read the mail and see the box that it is about."""
+        """Whether its reader may (still) read the mail, or see the box, that it is about."""
         reads = one.message_id is None or (one.user_id, one.message_id) in self.allowed
-        return reads and (one.box_id is None or (one.user_id, one.box_id) in self.seen)
+        return reads and (one.box_id is None or one.kind in OF_MAIL or self._box(one) is not None)
+
+    def _box(self, one: Notification) -> Any:
+        """Its box, if its reader may (still) see that."""
+        return self.boxes.get(one.box_id or 0) if (one.user_id, one.box_id) in self.seen else None
 
     def _answers(self, ids: Sequence[int | None]) -> set[int]:
         """Which of these mails came into a conversation in which somebody of ours had written."""
@@ -206,12 +210,12 @@ class _About:
 
     def box(self, one: Notification) -> str:
         """The name of its box; nothing if it has none."""
-        found = self.boxes.get(one.box_id or 0)
+        found = self._box(one)
         return str(found.name) if found is not None and found.deleted_at is None else ""
 
     def page(self, one: Notification) -> str:
         """The path of its box's page."""
-        found = self.boxes.get(one.box_id or 0)
+        found = self._box(one)
         return f"/b/{found.key}" if found is not None and one.kind != Kind.TROUBLE else ""
 
     def mail(self, one: Notification) -> str:

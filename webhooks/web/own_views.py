@@ -10,6 +10,7 @@ from flask import Flask, Response, g, request
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.wrappers import Request
 
+from tracker import row_security
 from tracker.db import Sessions, transaction
 from tracker.people import User
 from tracker.web import frame
@@ -70,6 +71,7 @@ def init_app(app: Flask, trusted: Sequence[Network] = ()) -> None:
 def _note(sessions: Sessions, lately: own_side.Lately, user: User, address: str, now: datetime) -> None:
     try:
         with transaction(sessions) as session:
+            row_security.enter(session, user.team_id)
             own_side.note(session, user.team_id, user.id, address, now)
     except SQLAlchemyError as error:
         lately.forget(user.id, address)

@@ -24,7 +24,7 @@ from tracker.jobs import Again
 from tracker.leaving import Choice
 from tracker.mailboxes import Mailbox, State
 from tracker.messages import Message
-from tracker.people import PeopleError, User, Viewer
+from tracker.people import PeopleError, Role, User, Viewer
 from tracker.tasks import Task
 
 
@@ -47,7 +47,7 @@ def leave(sessions: Sessions, team: Team, **choice: User) -> list[int]:
     with transaction(sessions) as session:
         found = {name: session.get_one(User, one.id) for name, one in choice.items()}
         bob = session.get_one(User, team.bob.id)
-        return leaving.leave(session, team.viewer, bob, Choice(**found), NOW)
+        return leaving.leave(session, team.viewer, bob, Choice(**found), NOW).mailboxes
 
 
 def read(session: Session, viewer: Viewer) -> set[str]:
@@ -185,6 +185,32 @@ class TestTheMailbox:
             told = session.scalars(select(Event).where(Event.kind == "mailbox.left")).one()
             assert told.data["revoked"] is False
 
+    def test_the_access_of_who_came_back_is_not_ended_with_the_former(
+        self, app: Flask, sessions: Sessions, team: Team, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        services = app.extensions["gmail_sync"].services
+        asked = google_answers(monkeypatch, 200)
+        mailbox_id = self.leave_with_credentials(sessions, team, services)
+        with transaction(sessions) as session:
+            again = people.add_user(session, team.alice.team_id, BOB)
+            anew = mailboxes.connect(session, again, BOB, b"sealed", NOW)
+        farewell.say(services, mailbox_id)
+        assert asked == []
+        with sessions() as session:
+            assert session.get_one(Mailbox, mailbox_id).credentials is None
+            assert session.get_one(Mailbox, anew.id).credentials == b"sealed"
+            told = session.scalars(select(Event).where(Event.kind == "mailbox.left")).one()
+            assert told.data["revoked"] is False
+
+    def test_none_is_connected_behind_the_removals_back(self, sessions: Sessions, team: Team) -> None:
+        with transaction(sessions) as session:
+            bob, gina = session.get_one(User, team.bob.id), session.get_one(User, team.gina.id)
+            with pytest.raises(PeopleError, match="Guests"):
+                mailboxes.connect(session, gina, "gina@else.test", b"x", NOW)
+        leave(sessions, team)
+        with sessions() as session, pytest.raises(PeopleError, match="not in the team any more"):
+            mailboxes.connect(session, bob, "bobs.other@else.test", b"x", NOW)
+
     def leave_with_credentials(self, sessions: Sessions, team: Team, services: object) -> int:
         kept = {
             "refresh_token": "secret-token", "token_uri": "https://oauth2.googleapis.com/token",
@@ -194,7 +220,7 @@ class TestTheMailbox:
             mailbox = session.get_one(Mailbox, team.bobs.id)
             mailbox.credentials = services.vault.seal(kept)  # type: ignore[attr-defined]
             bob = session.get_one(User, team.bob.id)
-            (left,) = leaving.leave(session, team.viewer, bob, Choice(), services.now())  # type: ignore[attr-defined]
+            (left,) = leaving.leave(session, team.viewer, bob, Choice(), services.now()).mailboxes  # type: ignore[attr-defined]
         return left
 
 
@@ -209,14 +235,47 @@ def google_answers(monkeypatch: pytest.MonkeyPatch, status: int) -> list[tuple[s
 
     monkeypatch.setattr(oauth.requests, "post", post)
     monkeypatch.setattr(farewell, "before_credentials_go", [])
+    monkeypatch.setattr(farewell, "settling", [])
     return asked
 
 
+class TestOwnAddresses:
+    def test_a_guests_address_is_an_outsiders(self, sessions: Sessions, team: Team) -> None:
+        client = "client@else.test"
+        with transaction(sessions) as session:
+            guest = people.add_user(session, team.alice.team_id, client, role=Role.GUEST)
+            assert client not in people.own_addresses(session, team.alice.team_id)
+            people.change_role(session, team.viewer, guest, Role.MEMBER)
+            assert client in people.own_addresses(session, team.alice.team_id)
+            people.change_role(session, team.viewer, guest, Role.GUEST)
+            assert client not in people.own_addresses(session, team.alice.team_id)
+
+    def test_with_a_mailbox_here_it_stays_the_teams(self, sessions: Sessions, team: Team) -> None:
+        with transaction(sessions) as session:
+            bob = session.get_one(User, team.bob.id)
+            people.change_role(session, team.viewer, bob, Role.GUEST)
+            assert BOB in people.own_addresses(session, bob.team_id)
+
+
 class TestThePage:
+    def test_queued_mail_is_not_cancelled_by_oversight(
+        self, app: Flask, sessions: Sessions, team: Team, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        alice, path = browser_of(app, team.alice), f"/team/{team.bob.key}/remove"
+        assert "Queued mail goes to" not in alice.get(path).text
+        room = leaving.Room(lambda *_: ["1 queued mail"], lambda *_: ["1 queued mail cancelled"], lambda *_: 1)
+        monkeypatch.setattr(leaving, "_rooms", [room])
+        assert "Alice Archer, held until they look" in alice.get(path).text
+        answer = alice.post(path, data={"sure": "yes", "mail_to": "", "_place": "remove"})
+        assert answer.status_code == 422
+        assert "Choose what becomes of the queued mail" in answer.text
+        alice.post(path, data={"sure": "yes", "mail_to": "cancel"})
+        assert "1 queued mail cancelled" in alice.get("/team").text
+
     def test_says_in_numbers_what_will_happen(self, app: Flask, team: Team, left: dict[str, int]) -> None:
         browser_of(app, team.bob)
         page = browser_of(app, team.alice).get(f"/team/{team.bob.key}/remove").text
-        for words in ("1 session and 0 API keys", "2 mails read there", "1 box and 1 open task", BOB):
+        for words in ("signed out at once: 1 session ends", "2 mails read there", "1 box and 1 open task", BOB):
             assert words in page
 
     def test_asks_whether_one_is_sure_and_then_removes(

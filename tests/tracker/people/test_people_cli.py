@@ -53,3 +53,19 @@ def test_a_key_is_made_listed_and_revoked(env: dict[str, str], session: Session)
     session.expire_all()
     assert api_keys.check(session, shown, utc_now()) is None
     assert run(env, "apikey", "make", "eve@x.test", "--name", "x").exit_code == 1
+
+
+def test_a_team_whose_only_admin_is_gone_gets_another(env: dict[str, str], session: Session) -> None:
+    run(env, "team", "add", "North", "--admin", "anna@north.example")
+    anna = people.by_address(session, "anna@north.example")
+    assert anna is not None
+    people.add_user(session, anna.team_id, "ben@north.example")
+    anna.google_subject = "an account that was deleted"
+    session.commit()
+    assert run(env, "team", "admin", "ben@north.example").exit_code == 0
+    assert run(env, "team", "forget-google", "anna@north.example").exit_code == 0
+    assert "ben@north.example" in run(env, "team", "list").output
+    session.refresh(anna)
+    assert anna.google_subject is None
+    for verb in ("admin", "forget-google"):
+        assert run(env, "team", verb, "eve@x.test").exit_code == 1

@@ -110,6 +110,7 @@ class TestInviting:
         assert alice.post("/team/invitations", data={**sent, "pipeline": key}).status_code == 303
         with sessions() as session:
             assert session.scalars(select(Invitation)).one().pipelines == [key]
+        assert re.search(r"Guest, sees \w+, may join until", alice.get("/team").text)
 
     def test_a_domain_is_allowed_only_if_an_admin_belongs_to_it(
         self, app: Flask, team: Team, sessions: Sessions

@@ -68,7 +68,8 @@ class World:
         for box in self.sees[person]:
             if (mail.thread, box) in self.filed:
                 best = max(best, self._in_box(owner, person, mail, held.mailbox, self.pipeline_of[box]))
-        if any((owner, person, "address", one) in self.grants for one in (mail.sender, *mail.to)):
+        granted = any((owner, person, "address", one) in self.grants for one in (mail.sender, *mail.to))
+        if granted and self._is_outside(mail):
             best = max(best, self._pick(mail, said or (FULL, FULL)))
         return best
 
@@ -98,7 +99,10 @@ class World:
         return any(covers(value, one) for value in entries for one in (mail.sender, *mail.to, *bcc))
 
     def _pick(self, mail: Mail, pair: tuple[int, int]) -> int:
-        return pair[0] if any(one not in self.own for one in (mail.sender, *mail.to)) else pair[1]
+        return pair[0] if self._is_outside(mail) else pair[1]
+
+    def _is_outside(self, mail: Mail) -> bool:
+        return any(one not in self.own for one in (mail.sender, *mail.to))
 
     def leave(self, owner: str, team: list[str]) -> None:
         """Freeze what somebody shares, then take away what was theirs."""
@@ -124,7 +128,7 @@ class World:
                         continue
                     if kind == "conversation" and place == mail.thread:
                         keep(name, "", to, FULL)
-                    elif kind == "address" and place in (mail.sender, *mail.to):
+                    elif kind == "address" and place in (mail.sender, *mail.to) and self._is_outside(mail):
                         keep(name, "", to, self._pick(mail, said))
                     elif kind == "pipeline" and place in pipelines:
                         keep(name, place, to, self._pick(mail, said))

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from tests.tracker.domain import NOW, a_box, a_team, pipeline
 from tests.tracker.sharing.model import FULL, NOTHING, SUBJECT, Held, Mail, World
-from tracker import access, conversations, filing, leaving, mailboxes, people, search, sharing
+from tracker import access, conversations, filing, leaving, mailboxes, ours, people, search, sharing
 from tracker.boxes import Box
 from tracker.conversations import Conversation, Incoming
 from tracker.db import Sessions
@@ -248,6 +248,7 @@ class Law:
         session.flush()
         ids = {row[0]: row[1] for row in session.execute(select(Message.rfc822_message_id, Message.id))}
         assert ids.keys() == world.mails.keys()
+        assert wrong(session) == [], "outside"
         for who in self.users:
             viewer, wanted = self.viewer(who), {name: world.level(who, name) for name in world.mails}
             gates = (sharing.level(viewer), sharing.may_read(viewer), sharing.may_know(viewer))
@@ -307,6 +308,13 @@ class Law:
     def _holds(self, who: str, name: str) -> bool:
         copies = self.world.copies[name]
         return any(self.world.owner_of[box] == who and not held.hidden for box, held in copies.items())
+
+
+def wrong(session: Session) -> list[int]:
+    """Messages of which it is not kept rightly whether they are with an outsider."""
+    session.flush()
+    query = f"SELECT m.id FROM messages m WHERE m.outside <> {ours.WITH_OUTSIDER}"
+    return list(session.scalars(text(query)))
 
 
 COLUMN = {"conversation": "conversation_id", "address": "address", "pipeline": "pipeline_id"}

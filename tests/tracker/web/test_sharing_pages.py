@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,14 +16,16 @@ from sqlalchemy.orm import Session
 from tests.tracker.domain import NOW, a_box
 from tests.tracker.web.conftest import Team
 from tests.tracker.web.factories_web import ALICE, BOB, a_mail, browser_of
-from tracker import access_requests, people, reading_log, sharing
+from tracker import access_requests, conversations, filing, leaving, people, reading_log, sharing
 from tracker.access_requests import AccessRequest, RequestError, Scope
 from tracker.boxes import Box
 from tracker.conversations import Conversation
 from tracker.messages import Message
 from tracker.people import Viewer
+from tracker.pipelines import Pipeline
 from tracker.reading_log import MailReading
 from tracker.sharing import Level
+from tracker.web import rows
 
 SECRET = "Forty seats at the old price"
 
@@ -138,8 +142,8 @@ def test_a_request_is_told_answered_once_and_opens_the_conversation(
     page = browser.get("/sharing/requests").text
     assert "Bob Baker" in page
     assert "Our offer" in page
-    assert "All mail with charlie@acme.test" in page
-    assert "All in Sales" in page
+    assert "Share all mail with charlie@acme.test" in page
+    assert "Share all in Sales" in page
     assert bobs.post(f"/sharing/requests/{request.key}", data={"scope": "conversation"}).status_code == 404
     answered = browser.post(f"/sharing/requests/{request.key}", data={"scope": "conversation"})
     assert answered.status_code == 303
@@ -162,7 +166,8 @@ def test_an_answer_can_reach_further(
     assert "Another secret" not in bobs.get(f"/b/{box.key}").text
     bobs.post(f"/m/{message.key}/ask")
     request = write.scalars(select(AccessRequest)).one()
-    browser.post(f"/sharing/requests/{request.key}", data={"scope": scope.value})
+    form = dict(re.findall(r'name="(address|pipelines)" value="([^"]*)"', browser.get("/sharing/requests").text))
+    browser.post(f"/sharing/requests/{request.key}", data={"scope": scope.value, **form})
     page = bobs.get(f"/b/{box.key}").text
     assert SECRET in page
     assert "Another secret" in page
@@ -251,3 +256,132 @@ def test_admins_see_who_opened_what_and_of_the_mail_only_what_is_theirs_to_read(
     write.execute(update(MailReading).values(message_id=None))
     write.commit()
     assert "deleted since" in browser.get("/sharing/opened").text
+
+
+def asked_by_bob(write: Session, team: Team, bobs: FlaskClient) -> tuple[Box, Message, AccessRequest]:
+    """Bob knows that a mail is there, and asked for it."""
+    box, message = shared(write, team)
+    say(write, team, message, Level.EXISTENCE)
+    bobs.post(f"/m/{message.key}/ask")
+    return box, message, write.scalars(select(AccessRequest)).one()
+
+
+def test_an_answer_gives_no_pipeline_that_was_not_shown(
+    write: Session, team: Team, browser: FlaskClient, bobs: FlaskClient
+) -> None:
+    _, message, request = asked_by_bob(write, team, bobs)
+    page = browser.get("/sharing/requests").text
+    form = dict(re.findall(r'name="(address|pipelines)" value="([^"]*)"', page))
+    assert set(form) == {"address", "pipelines"}
+    conversation = write.get_one(Conversation, message.conversation_id)
+    filing.file(write, team.viewer, conversation, a_box(write, team.viewer, "Elsewhere", into="Connections"))
+    write.commit()
+    browser.post(f"/sharing/requests/{request.key}", data={"scope": "pipeline", **form})
+    (grant,) = write.scalars(select(sharing.Grant)).all()
+    assert write.get_one(Pipeline, grant.pipeline_id).key == form["pipelines"]
+
+
+@pytest.mark.parametrize("scope", [Scope.CONTACT, Scope.PIPELINE])
+def test_an_answer_to_what_was_never_shown_gives_nothing(
+    write: Session, team: Team, browser: FlaskClient, bobs: FlaskClient, scope: Scope
+) -> None:
+    _, _, request = asked_by_bob(write, team, bobs)
+    form = {"scope": scope.value, "address": "eve@else.test", "pipelines": "another"}
+    answered = browser.post(f"/sharing/requests/{request.key}", data=form)
+    assert answered.status_code == 409
+    assert "once more" in answered.text
+    assert write.scalars(select(sharing.Grant)).all() == []
+    assert access_requests.waiting(write, team.viewer) == 1
+
+
+def test_nobody_is_asked_who_has_left(write: Session, team: Team, bobs: FlaskClient, bob: Viewer) -> None:
+    box, message, request = asked_by_bob(write, team, bobs)
+    write.merge(team.bob).role = people.Role.ADMIN.value
+    write.flush()
+    admin = replace(bob, role=people.Role.ADMIN)
+    leaving.leave(write, admin, write.merge(team.alice), leaving.Choice(), NOW)
+    write.commit()
+    write.refresh(request)
+    assert (request.state, request.scope) == ("declined", None)
+    page = bobs.get(f"/b/{box.key}").text
+    assert "wrote with acme.test" in page
+    assert "Its text went with its owner" in page
+    assert "Request access" not in page
+    assert "they left" in bobs.get("/sharing/requests").text
+    with pytest.raises(RequestError, match="nobody to ask"):
+        access_requests.ask(write, bob, message.id, NOW + timedelta(days=30))
+
+
+def test_a_request_goes_with_its_mail_when_a_conversation_comes_apart(
+    write: Session, team: Team, bobs: FlaskClient
+) -> None:
+    box, message, request = asked_by_bob(write, team, bobs)
+    made = Conversation(team_id=box.team_id)
+    write.add(made)
+    write.flush()
+    before, message.conversation_id = message.conversation_id, made.id
+    write.flush()
+    for follow in conversations.on_split:
+        follow(write, before, [made.id])
+    write.refresh(request)
+    assert request.conversation_id == made.id
+
+
+def test_sharing_all_of_it_leaves_internal_mail_and_says_who_reads_it_anyway(
+    write: Session, team: Team, browser: FlaskClient
+) -> None:
+    _, message = shared(write, team)
+    write.commit()
+    address = f"/m/{message.key}/who"
+    browser.post(address, data={"level": "3"})
+    rule = write.scalars(select(sharing.Rule)).one()
+    assert (rule.outside, rule.inside) == (Level.FULL, Level.NOTHING)
+    browser.post(f"{address}/one", data={"user": team.bob.key})
+    told = browser.post(address, data={"level": "0", "inside": "0"}, follow_redirects=True).text
+    assert "except for Bob Baker" in told
+    assert "You let Bob Baker read this conversation" in told
+    grant = write.scalars(select(sharing.Grant)).one()
+    assert browser.post(f"{address}/withdraw", data={"grant": "made-up"}).status_code == 422
+    gone = browser.post(f"{address}/withdraw", data={"grant": grant.key}, headers={"HX-Request": "true"}).text
+    assert "Taken back from Bob Baker" in gone
+    assert "You let" not in gone
+    assert "Only you" in gone
+
+
+def test_internal_mail_alone_is_not_shared_by_accident(write: Session, team: Team, browser: FlaskClient) -> None:
+    _, message = shared(write, team)
+    write.commit()
+    refused = browser.post(f"/m/{message.key}/who", data={"level": "settings", "inside": "3"})
+    assert refused.status_code == 422
+    assert "with outsiders too" in refused.text
+    browser.post(f"/m/{message.key}/who", data={"level": "1", "inside": "3"})
+    rule = write.scalars(select(sharing.Rule)).one()
+    assert (rule.outside, rule.inside) == (Level.EXISTENCE, Level.FULL)
+
+
+def test_a_conversation_says_how_much_of_it_is_withheld(write: Session, team: Team, bobs: FlaskClient) -> None:
+    _, message = shared(write, team, thread="t", to=[ALICE])
+    both = {"message_id": "both@mail.test", "to": [ALICE, BOB], "at": NOW}
+    a_mail(write, team.mailbox, "Our offer", thread="t", **both)
+    a_mail(write, team.bobs, "Our offer", thread="b", **both)
+    conversation = say(write, team, message, Level.EXISTENCE)
+    page = bobs.get(f"/c/{conversation.key}").text
+    head = page[page.index("page-head") :][:400]
+    assert re.search(r"1 message with .* and 1 withheld<", head), head
+
+
+def test_whoever_answers_has_read_it(write: Session, team: Team, bobs: FlaskClient) -> None:
+    """The form quotes all of it, and nobody need open it before."""
+    _, message = shared(write, team, html=f"<p>{SECRET}</p>")
+    write.commit()
+    assert SECRET in bobs.get(f"/compose?reply={message.key}").text
+    (reading,) = write.scalars(select(MailReading)).all()
+    assert (reading.user_id, reading.message_id, reading.door) == (team.bob.id, message.id, "reply")
+
+
+def test_conversations_stand_in_the_order_of_what_may_be_read(write: Session, team: Team, bob: Viewer) -> None:
+    """A later mail that is withheld moves nothing."""
+    box, _ = shared(write, team, subject="Older", thread="older", at=NOW - timedelta(hours=5))
+    a_mail(write, team.mailbox, "Newer", thread="newer", at=NOW - timedelta(hours=4))
+    a_mail(write, team.mailbox, "Re: Older", sender=ALICE, to=[ALICE], thread="older", at=NOW)  # internal
+    assert [row.subject for _, row in rows.of_box(write, bob, box, filing.FILED)] == ["Newer", "Older"]

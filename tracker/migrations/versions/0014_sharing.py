@@ -11,7 +11,44 @@ branch_labels = None
 depends_on = None
 
 
+#: As `tracker.ours` had it.
+_OURS = """
+  (EXISTS (SELECT 1 FROM own_addresses oa LEFT JOIN users ou ON ou.id = oa.user_id
+           WHERE oa.team_id = m.team_id AND oa.normalized = {0} AND ou.role IS DISTINCT FROM 'guest')
+   OR split_part({0}, '@', -1) IN (
+     SELECT lower(w.workspace) FROM users w
+     WHERE w.team_id = m.team_id AND w.workspace IS NOT NULL AND w.role <> 'guest'))
+"""
+_BACKFILL = f"""
+  UPDATE messages m SET outside = true
+  WHERE NOT {_OURS.format("m.sender_normalized")} OR EXISTS (
+    SELECT 1 FROM recipients r
+    WHERE r.message_id = m.id AND r.kind <> 'reply-to' AND NOT {_OURS.format("r.normalized")})
+"""  # noqa: S608 - our own words
+
+
 def upgrade() -> None:
+    _rules_and_grants()
+    op.add_column("messages", sa.Column("outside", sa.Boolean(), server_default="false", nullable=False))
+    op.execute(_BACKFILL)
+    op.add_column("box_facts", sa.Column("stale", sa.Boolean(), server_default="false", nullable=False))
+    op.create_index("ix_box_facts_stale", "box_facts", ["box_id"], postgresql_where=sa.text("stale"))
+    op.create_index(
+        "ix_copies_message_id_shown",
+        "copies",
+        ["message_id", "mailbox_id"],
+        postgresql_where=sa.text("NOT hidden"),
+    )
+    op.create_index(
+        "ix_filings_conversation_id_filed",
+        "filings",
+        ["conversation_id"],
+        postgresql_include=["box_id"],
+        postgresql_where=sa.text("state = 'filed'"),
+    )
+
+
+def _rules_and_grants() -> None:
     op.create_table(
         "sharing_grants",
         sa.Column("owner_id", sa.BigInteger(), nullable=False),
@@ -190,5 +227,10 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.drop_index("ix_filings_conversation_id_filed", "filings")
+    op.drop_index("ix_copies_message_id_shown", "copies")
+    op.drop_index("ix_box_facts_stale", "box_facts")
+    op.drop_column("box_facts", "stale")
+    op.drop_column("messages", "outside")
     for table in ("sharing_grants", "sharing_private", "sharing_rules", "kept_shares"):
         op.drop_table(table)
