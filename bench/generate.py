@@ -161,8 +161,7 @@ def write_mail(engine: Engine, messages: int, now: datetime) -> None:
 
 def _write_paragraphs(connection: Connection) -> None:
     """What mails say: a few words are everywhere, most are rare."""
-    random = Random(1)
-    words = ["".join(random.choices("aeiounrstlm", k=random.randrange(3, 10))) for _ in range(8000)]
+    random, words = _words()
     rows = [
         {"n": n, "text": " ".join(words[int(8000 * random.random() ** 3)] for _ in range(70))}
         for n in range(PARAGRAPHS)
@@ -170,6 +169,16 @@ def _write_paragraphs(connection: Connection) -> None:
     connection.execute(text("CREATE UNLOGGED TABLE bench_paragraphs (n bigint PRIMARY KEY, text text)"))
     connection.execute(text("INSERT INTO bench_paragraphs VALUES (:n, :text)"), rows)
     connection.execute(text("ANALYZE bench_paragraphs"))
+
+
+def _words() -> tuple[Random, list[str]]:
+    random = Random(1)
+    return random, ["".join(random.choices("aeiounrstlm", k=random.randrange(3, 10))) for _ in range(8000)]
+
+
+def common_word() -> str:
+    """The word that is in most mails."""
+    return _words()[1][0]
 
 
 def write_boxes(engine: Engine, boxes: int, now: datetime) -> None:

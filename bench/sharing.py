@@ -114,7 +114,8 @@ def _pages(size: int) -> Sequence[tuple[str, str]]:
     return [
         ("box", f"/b/box{size // 2}"),
         ("search, rare word", "/search?q=ref777"),
-        ("search, common word", "/search?q=deal"),
+        ("search, common word", f"/search?q={generate.common_word()}"),
+        ("search, boxes' names", "/search?q=deal"),
         ("inbox", "/inbox"),
     ]
 

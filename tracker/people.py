@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -94,6 +94,9 @@ class Viewer:
     user_id: int | None
     role: Role
     door: str  #: web, api, panel, cli, or the name of system work
+    #: Which kinds of words about sharing there are for them (letters of `tracker.sharing.said`), asked when first
+    #: wanted: what nobody said need not be looked for in every statement. None: anything may have been said.
+    said: Callable[[], str] | None = field(default=None, compare=False, repr=False)
 
     @property
     def is_system(self) -> bool:

@@ -30,8 +30,9 @@ log = logging.getLogger(__name__)
 
 SETTING = "tracker.team_id"
 POLICY = "of_team"
-#: Asked once a statement (a sub-select), not once a row; without a team it is NULL, and no row is shown.
-_TEAM = f"(SELECT nullif(current_setting('{SETTING}', true), '')::bigint)"
+#: Without a team it is NULL, and no row is shown. Where the query names the team too, PostgreSQL compares the two
+#: once a statement. (In a sub-select it would always be asked once, but planned for each table of each statement.)
+_TEAM = f"nullif(current_setting('{SETTING}', true), '')::bigint"
 #: What the role may do is what pages do, no more.
 _VERBS = {"events": ("SELECT", "INSERT"), "teams": ("SELECT", "UPDATE")}
 _ALL = ("SELECT", "INSERT", "UPDATE", "DELETE")

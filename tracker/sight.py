@@ -6,14 +6,15 @@ query and however it joins. Whoever forgets to ask is asked for. Every table wit
 behind the gate by itself. Rules that have to know all boxes say so (`everything`).
 
 Where nothing in a team is narrowed, one small question finds that out, and its members' queries stay as they are.
+The same question tells what the message gate needs to know beforehand (`ask_also`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, and_, any_, exists, false, func, literal, or_, select, true
@@ -46,10 +47,13 @@ _TOPICS: dict[str, Any] = {
     "box": Box, "pipeline": Pipeline, "stage": Stage, "contact": Contact, "organization": Organization,
 }  # fmt: skip
 __all__ = [
-    "everything", "hidden", "is_whole", "look_as", "seen_by", "sees_all", "sees_everything", "viewer_of",
-    "watchable",
+    "NARROWED", "ask_also", "everything", "hidden", "is_whole", "look_as", "seen_by", "sees_all",
+    "sees_everything", "viewer_of", "watchable",
 ]  # fmt: skip
 _NAMING = ("box.linked", "box.unlinked")  # events whose data names another box
+NARROWED = "n"  #: among what is said: a pipeline or a box is not open to all members
+_also: list[Callable[[Viewer], ColumnElement[str]]] = []  # asked along; letters
+_said_in: set[str] = set()  # the tables that they look at
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ class Reach:
     whole: frozenset[int] = frozenset()  #: open to them
     parts: frozenset[int] = frozenset()  #: of which they see single boxes only
     mixed: frozenset[int] = frozenset()  #: that hold boxes which only named people see
+    said: str = ""  #: what there is of that which `ask_also` asks for
 
 
 @dataclass(slots=True)
@@ -71,11 +76,28 @@ class Sight:
     options: Sequence[Any] = ()
 
 
-def look_as(session: Session, viewer: Viewer) -> None:
-    """From now on the session reads as this viewer; system work sees all of its team."""
+def look_as(session: Session, viewer: Viewer) -> Viewer:
+    """From now on the session reads as this viewer; system work sees all of its team.
+
+    Returns the viewer, who knows what was said in the team; for this session's questions only.
+    """
     now = session.info.get(SIGHT)
     if now is None or now.viewer != viewer:
         session.info[SIGHT] = None if viewer.is_system else Sight(viewer)
+    return viewer if viewer.is_system else replace(viewer, said=partial(_said, session, viewer))
+
+
+def ask_also(question: Callable[[Viewer], ColumnElement[str]], tables: Collection[str]) -> None:
+    """Ask this along with what is narrowed: letters, told by `Viewer.said`; again after a change in its tables."""
+    _also.append(question)
+    _said_in.update(tables)
+
+
+def _said(session: Session, viewer: Viewer) -> str:
+    with seen_by(session, viewer) if viewer_of(session) != viewer else nullcontext():
+        reach = _reach(session)
+    assert reach is not None
+    return reach.said + ("" if reach.everything else NARROWED)
 
 
 @contextmanager
@@ -163,10 +185,12 @@ def _look(session: Session, viewer: Viewer) -> Reach:
         pipelines.c.access,
         exists().where(named.c.pipeline_id == pipelines.c.id, named.c.user_id == viewer.user_id),
         exists().where(boxes.c.pipeline_id == pipelines.c.id, boxes.c.access.is_not(None)),
+        *(question(viewer) for question in _also),
     ).where(pipelines.c.team_id == viewer.team_id)
     rows = session.connection().execute(asked).all()
+    said = "".join(rows[0][4:]) if rows else _said_without(session, viewer)
     if viewer.role != Role.GUEST and all(row[1] == TEAM and not row[3] for row in rows):
-        return Reach(everything=True)
+        return Reach(everything=True, said=said)
     whole = {row[0] for row in rows if row[2] or (row[1] == TEAM and viewer.role != Role.GUEST)}
     mixed = {row[0] for row in rows if row[3]}
     rest = {row[0] for row in rows} - whole
@@ -175,7 +199,12 @@ def _look(session: Session, viewer: Viewer) -> Reach:
         select(box.c.pipeline_id).where(_any(box.c.pipeline_id, rest), _condition(viewer, whole, box.c)).distinct()
     )
     parts = set(session.connection().scalars(some)) if rest else set()
-    return Reach(False, frozenset(whole), frozenset(parts), frozenset(mixed))
+    return Reach(False, frozenset(whole), frozenset(parts), frozenset(mixed), said)
+
+
+def _said_without(session: Session, viewer: Viewer) -> str:
+    """In a team without a pipeline."""
+    return "".join(session.connection().execute(select(*(question(viewer) for question in _also))).one())
 
 
 def _any(column: Any, ids: set[int] | frozenset[int]) -> ColumnElement[bool]:
@@ -265,6 +294,8 @@ def _behind() -> tuple[tuple[type[Base], Any, Any], ...]:
 
 def _gate(state: ORMExecuteState) -> None:
     sight: Sight | None = state.session.info.get(SIGHT)
+    if sight is not None and not state.is_select and _writes_what_was_said(state):
+        _forget(state.session)
     if sight is None or not state.is_select or state.is_column_load:
         return
     if not hasattr(state.statement, "options"):  # written as text: its author asks `is_whole` and `sees_all`
@@ -281,5 +312,15 @@ def _forget(session: Session) -> None:
         sight.reach, sight.options = None, ()
 
 
+def _writes_what_was_said(state: ORMExecuteState) -> bool:
+    return getattr(getattr(state.statement, "table", None), "name", None) in _said_in
+
+
+def _forget_said(session: Session, _: object) -> None:
+    if session.info.get(SIGHT) is not None and any(one.__tablename__ in _said_in for one in session.new):
+        _forget(session)
+
+
 listens.listen(Session, "do_orm_execute", _gate)
+listens.listen(Session, "after_flush", _forget_said)
 access.on_change.append(_forget)

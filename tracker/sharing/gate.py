@@ -36,7 +36,7 @@ from sqlalchemy.sql.visitors import InternalTraversal
 
 from tracker.messages import Message
 from tracker.people import Role, Viewer
-from tracker.sharing import parts
+from tracker.sharing import parts, said
 from tracker.sharing.levels import Level
 from tracker.sharing.parts import Source, message
 
@@ -81,14 +81,16 @@ class _Gate(ColumnElement[Any]):
 
     The gate is a large expression. To build it, and to compare it with the last, for each of the questions that a
     page asks would cost more than to answer them; so a statement carries this, and the expression is made only
-    when PostgreSQL's text of a new kind of statement is. All that differs between two viewers of a role are the
-    two values, which are part of what SQLAlchemy compares: `_expression` gets nothing else of the viewer.
+    when PostgreSQL's text of a new kind of statement is. All that differs between two viewers of a role, where the
+    same kinds of words were said, are the two values, which are part of what SQLAlchemy compares: `answer` gives
+    the parts nothing else of the viewer.
     """
 
     __visit_name__ = "sharing_gate"
     _traverse_internals = [  # noqa: RUF012 - SQLAlchemy reads it so
         ("question", InternalTraversal.dp_string),
         ("role", InternalTraversal.dp_string),
+        ("said", InternalTraversal.dp_string),
         ("team", InternalTraversal.dp_clauseelement),
         ("user", InternalTraversal.dp_clauseelement),
     ]
@@ -97,6 +99,7 @@ class _Gate(ColumnElement[Any]):
     def __init__(self, question: str, viewer: Viewer) -> None:
         self.question = question
         self.role = "system" if viewer.is_system else viewer.role.value
+        self.said = "" if viewer.is_system else said.of(viewer)
         self.team: Any = bindparam("gate_team", viewer.team_id, BigInteger, unique=True)
         self.user: Any = bindparam("gate_user", viewer.user_id or 0, BigInteger, unique=True)
         self.type = Integer() if self.is_level else Boolean()
@@ -116,7 +119,9 @@ class _Gate(ColumnElement[Any]):
         if self.role == "system":
             found: Any = literal(int(Level.FULL)) if self.is_level else literal(self.question != "holds")
         else:
-            found = _QUESTIONS[self.question](Viewer(self.team, self.user, Role(self.role), "gate"))
+            there = self.said
+            viewer = Viewer(self.team, self.user, Role(self.role), "gate", said=lambda: there)
+            found = _QUESTIONS[self.question](viewer)
         return case((same_team, found), else_=0) if self.is_level else and_(same_team, found)
 
 
@@ -139,7 +144,7 @@ def _level(viewer: Viewer) -> ColumnElement[int]:
 
 def _shared(viewer: Viewer) -> ColumnElement[int]:
     rare = [case((matters, _best(source)), else_=0) for matters, source in _sources(viewer)]
-    return case((parts.by_default(viewer), int(Level.FULL)), else_=func.greatest(*rare, 0))
+    return case((parts.by_default(viewer), int(Level.FULL)), else_=func.greatest(*rare, 0) if rare else 0)
 
 
 def _holds(viewer: Viewer) -> ColumnElement[bool]:
@@ -148,10 +153,12 @@ def _holds(viewer: Viewer) -> ColumnElement[bool]:
 
 def _sources(viewer: Viewer) -> Sequence[tuple[ColumnElement[bool], Source]]:
     """Where the default is not all; each with what tells, once a statement, whether there is any of it."""
-    return (
-        (parts.anybody_spoke(viewer), parts.teammates_copies(viewer)),
-        (parts.anything_kept(viewer), parts.kept_shares(viewer)),
-    )
+    there, found = said.of(viewer), []
+    if said.any_of(said.WORDS, there):
+        found.append((parts.anybody_spoke(viewer), parts.teammates_copies(viewer)))
+    if said.KEPT in there:
+        found.append((parts.anything_kept(viewer), parts.kept_shares(viewer)))
+    return found
 
 
 def _at_least(viewer: Viewer, wanted: Level) -> ColumnElement[bool]:

@@ -12,14 +12,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, Select, and_, case, func, literal, or_, select
+from sqlalchemy import ColumnElement, Integer, Select, and_, case, false, func, literal, or_, select
 
 from tracker import access
 from tracker.boxes import Box
 from tracker.filing import FILED, Filing
 from tracker.mailboxes import Mailbox
 from tracker.messages import Copy, Kept, Message, Recipient
-from tracker.people import OwnAddress, Viewer
+from tracker.people import OwnAddress, Role, Viewer
+from tracker.sharing import said
 from tracker.sharing.levels import ALL, DEFAULT
 from tracker.sharing.tables import Grant, Private, Rule
 
@@ -172,7 +173,9 @@ def filed(viewer: Viewer | None, *columns: Any) -> Select[Any]:
             box.c.deleted_at.is_(None),
         )
     )
-    return query if viewer is None else query.where(access.may_see(viewer, box.c))
+    if viewer is None or (viewer.role != Role.GUEST and said.NARROWED not in said.of(viewer)):
+        return query
+    return query.where(access.may_see(viewer, box.c))
 
 
 def word_in_box(viewer: Viewer | None) -> ColumnElement[int]:
@@ -181,11 +184,17 @@ def word_in_box(viewer: Viewer | None) -> ColumnElement[int]:
     The narrowest of their words counts: of the conversation, then a grant for the pipeline, then of the
     pipeline, then of the mailbox, then the default.
     """
-    owner = mailbox.c.user_id
-    words = [conversation_rule(owner), pipeline_rule(owner), mailbox_rule(), DEFAULT.packed]
-    if viewer is not None:
-        words.insert(1, case((granted_pipeline(viewer, owner), ALL.packed)))
-    return unpacked(func.coalesce(*words))
+    owner, there = mailbox.c.user_id, said.EVERYTHING if viewer is None else said.of(viewer)
+    words: list[Any] = []
+    if said.OF_CONVERSATION in there:
+        words.append(conversation_rule(owner))
+    if viewer is not None and said.GRANTED_PIPELINE in there:
+        words.append(case((granted_pipeline(viewer, owner), ALL.packed)))
+    if said.OF_PIPELINE in there:
+        words.append(pipeline_rule(owner))
+    if said.OF_MAILBOX in there:
+        words.append(mailbox_rule())
+    return unpacked(func.coalesce(*words, DEFAULT.packed))
 
 
 def word_of_grant() -> ColumnElement[int]:
@@ -238,24 +247,36 @@ def whole_in(pipeline_id: Any, *outer: Any) -> ColumnElement[bool]:
 
 def _plain_owners(viewer: Viewer) -> ColumnElement[Any]:
     """SQL: the mailboxes of teammates who never said anything, as an array; it is read once in a statement."""
-    mute = _teammates(viewer).where(
-        ~found(select(_rule.c.id).where(_rule.c.user_id == _owned.c.user_id), _owned),
-        ~found(select(_private.c.id).where(_private.c.user_id == _owned.c.user_id), _owned),
-    )
+    there, mute = said.of(viewer), _teammates(viewer)
+    if said.any_of(said.RULES, there):
+        mute = mute.where(~found(_rules_of_owner(), _owned))
+    if said.PRIVATE in there:
+        mute = mute.where(~found(_private_of_owner(), _owned))
     return func.array(mute.scalar_subquery())
 
 
 def _outspoken_owners(viewer: Viewer) -> ColumnElement[Any]:
     """SQL: the mailboxes of teammates who said anything that concerns the viewer, as an array."""
-    said = or_(
-        found(select(_rule.c.id).where(_rule.c.user_id == _owned.c.user_id), _owned),
-        found(select(_private.c.id).where(_private.c.user_id == _owned.c.user_id), _owned),
-        found(
-            select(_grant.c.id).where(_grant.c.user_id == viewer.user_id, _grant.c.owner_id == _owned.c.user_id),
-            _owned,
-        ),
-    )
-    return func.array(_teammates(viewer).where(said).scalar_subquery())
+    there, words = said.of(viewer), []
+    if said.any_of(said.RULES, there):
+        words.append(found(_rules_of_owner(), _owned))
+    if said.PRIVATE in there:
+        words.append(found(_private_of_owner(), _owned))
+    if said.any_of(said.GRANTS, there):
+        words.append(found(_grants_of_owner(viewer), _owned))
+    return func.array(_teammates(viewer).where(or_(false(), *words)).scalar_subquery())
+
+
+def _rules_of_owner() -> Select[Any]:
+    return select(_rule.c.id).where(_rule.c.user_id == _owned.c.user_id)
+
+
+def _private_of_owner() -> Select[Any]:
+    return select(_private.c.id).where(_private.c.user_id == _owned.c.user_id)
+
+
+def _grants_of_owner(viewer: Viewer) -> Select[Any]:
+    return select(_grant.c.id).where(_grant.c.user_id == viewer.user_id, _grant.c.owner_id == _owned.c.user_id)
 
 
 def _teammates(viewer: Viewer) -> Select[Any]:
@@ -324,14 +345,20 @@ def teammates_copies(viewer: Viewer) -> Source:
             copy.c.mailbox_id == func.any(_outspoken_owners(viewer)),
         )
     )
-    in_boxes = filed(viewer, func.max(word_in_box(viewer))).correlate(message, copy, mailbox).scalar_subquery()
-    by_address = case((granted_address(viewer, owner), word_of_grant()), else_=0)
-    level = case(
-        (is_private(owner, bcc=True), 0),
-        (granted_conversation(viewer, owner), 3),
-        else_=func.greatest(in_boxes, by_address, 0),
-    )
-    return Source(rows, level)
+    # The best of all boxes. (Not by `max`: where no word is of the box, it would be an aggregate of the outer query.)
+    word = word_in_box(viewer).label("word")
+    boxes = filed(viewer, word).order_by(word.desc()).limit(1)
+    in_boxes = boxes.correlate(message, copy, mailbox).scalar_subquery()
+    there, whens = said.of(viewer), []
+    reached: list[Any] = [in_boxes]
+    if said.GRANTED_ADDRESS in there:
+        reached.append(case((granted_address(viewer, owner), word_of_grant()), else_=0))
+    if said.PRIVATE in there:
+        whens.append((is_private(owner, bcc=True), 0))
+    if said.GRANTED_CONVERSATION in there:
+        whens.append((granted_conversation(viewer, owner), 3))
+    best = func.greatest(*reached, 0)
+    return Source(rows, case(*whens, else_=best) if whens else best)
 
 
 def kept_shares(viewer: Viewer) -> Source:
@@ -339,8 +366,9 @@ def kept_shares(viewer: Viewer) -> Source:
     visible = found(filed(viewer, filing.c.id).where(box.c.pipeline_id == kept.c.pipeline_id), message, kept)
     for_me = or_(kept.c.user_id.is_(None), kept.c.user_id == viewer.user_id)
     rows = select(kept.c.id).where(kept.c.message_id == message.c.id)
+    private = [(is_private(kept.c.owner_id, bcc=False), 0)] if said.PRIVATE in said.of(viewer) else []
     level = case(
-        (is_private(kept.c.owner_id, bcc=False), 0),
+        *private,
         (and_(for_me, or_(kept.c.pipeline_id.is_(None), visible)), kept.c.level),
         else_=0,
     )

@@ -198,7 +198,7 @@ def user_or_none() -> User | None:
         if g.get("looker", (None, None))[0] is not known:
             g.looker = known, people.viewer_of(known, "web")  # once: an error page has no transaction to ask in
         row_security.enter(db(), g.looker[1].team_id)
-        sight.look_as(db(), g.looker[1])
+        g.viewer = sight.look_as(db(), g.looker[1])
     return known
 
 
@@ -218,7 +218,9 @@ def user() -> User:
 
 def viewer() -> Viewer:
     """The viewer of this request."""
-    return people.viewer_of(user(), "web")
+    user()
+    found: Viewer = g.viewer
+    return found
 
 
 def nav_pipelines() -> Sequence[Pipeline]:

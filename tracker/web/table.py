@@ -222,9 +222,9 @@ def as_csv(key: str) -> Page:
         # The request's own session is closed before the last row is sent.
         with row_security.opened(sessions, who.team_id) as session:
             session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-            sight.look_as(session, who)
+            reader = sight.look_as(session, who)
             yield mark
-            yield from exports.as_csv(Listing(session, who, look, at, where))
+            yield from exports.as_csv(Listing(session, reader, look, at, where))
 
     name = "".join(one if one.isascii() and (one.isalnum() or one in " -_") else "_" for one in pipeline.name)
     disposition = f'attachment; filename="{name.strip() or "boxes"}.csv"'

@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -17,13 +19,14 @@ from sqlalchemy.orm import Session
 
 from tests.tracker.domain import NOW, a_box, a_team, pipeline
 from tests.tracker.sharing.model import FULL, NOTHING, SUBJECT, Held, Mail, World
-from tracker import access, conversations, filing, leaving, mailboxes, ours, people, search, sharing
+from tracker import access, conversations, filing, leaving, mailboxes, ours, people, search, sharing, sight
 from tracker.boxes import Box
 from tracker.conversations import Conversation, Incoming
 from tracker.db import Sessions
 from tracker.mailboxes import Mailbox
 from tracker.messages import Message
 from tracker.people import Role, User, Viewer
+from tracker.sharing import said
 from tracker.web import rows
 
 SOAK = bool(os.environ.get("TRACKER_SOAK"))
@@ -251,16 +254,22 @@ class Law:
         assert wrong(session) == [], "outside"
         for who in self.users:
             viewer, wanted = self.viewer(who), {name: world.level(who, name) for name in world.mails}
-            gates = (sharing.level(viewer), sharing.may_read(viewer), sharing.may_know(viewer))
-            told = session.execute(select(Message.rfc822_message_id, *gates)).all()
-            assert {row[0]: row[1] for row in told} == wanted, (who, "level")
-            assert {row[0] for row in told if row[2]} == {name for name in wanted if wanted[name] == FULL}, who
-            assert {row[0] for row in told if row[3]} == {name for name in wanted if wanted[name] > NOTHING}, who
+            self._check_gates(who, viewer, wanted)
             reasons = sharing.why(session, viewer, ids.values())
             assert {name: int(reasons[id_].level) for name, id_ in ids.items() if id_ in reasons} == {
                 name: level for name, level in wanted.items() if level
             }, (who, "why")
-            self._check_lists(who, viewer, wanted)
+            with sight.seen_by(session, viewer):  # as a page asks: by those kinds of words alone that there are
+                knowing = sight.look_as(session, viewer)
+                self._check_gates(who, knowing, wanted)
+                self._check_lists(who, knowing, wanted)
+
+    def _check_gates(self, who: str, viewer: Viewer, wanted: dict[str, int]) -> None:
+        gates = (sharing.level(viewer), sharing.may_read(viewer), sharing.may_know(viewer))
+        told = self.session.execute(select(Message.rfc822_message_id, *gates)).all()
+        assert {row[0]: row[1] for row in told} == wanted, (who, "level")
+        assert {row[0] for row in told if row[2]} == {name for name in wanted if wanted[name] == FULL}, who
+        assert {row[0] for row in told if row[3]} == {name for name in wanted if wanted[name] > NOTHING}, who
 
     def _check_lists(self, who: str, viewer: Viewer, wanted: dict[str, int]) -> None:
         """Search finds, and a box lists, what somebody may read; withheld places are the rest they may know."""
@@ -442,6 +451,14 @@ def test_everybody_sees_what_the_model_says(sessions: Sessions, steps: list[tupl
     with a_law(sessions) as law:
         follow(law, steps, every=False)
         law.check_seers()
+
+
+def test_any_kinds_of_words_make_a_question(session: Session) -> None:
+    kinds = [frozenset(some) for size in (0, 1, 2) for some in combinations(said.EVERYTHING, size)]
+    for there in kinds:
+        viewer = Viewer(1, 1, Role.MEMBER, "test", said=partial("".join, sorted(there)))
+        gates = (sharing.level(viewer), sharing.may_read(viewer), sharing.may_know(viewer))
+        assert session.execute(select(Message.id, *gates)).all() == []
 
 
 @pytest.mark.soak
