@@ -23,7 +23,6 @@ from tracker import sharing
 from tracker.mailboxes import Mailbox, State
 from tracker.messages import Copy, Message
 from tracker.people import Viewer
-from tracker.sharing import parts
 
 LARGEST = 25 * 1024 * 1024  # bytes: what Gmail lets a mail carry
 PATIENCE = 5.0  # seconds of waiting for quota, while somebody waits for us
@@ -103,13 +102,11 @@ def wanted(session: Session, viewer: Viewer, key: str, number: int) -> Wanted | 
 def _copies(session: Session, viewer: Viewer, message_id: int) -> Sequence[tuple[Copy, Mailbox]]:
     """The copies that let the viewer read the message: their own first, then teammates' whose word does."""
     mine = Mailbox.user_id == viewer.user_id
-    shared = parts.teammates_copies(viewer)
-    rows = shared.rows.where(shared.level >= int(sharing.Level.FULL)).correlate(Message)
     query = (
         select(Copy, Mailbox)
         .join(Mailbox, Mailbox.id == Copy.mailbox_id)
         .join(Message, Message.id == Copy.message_id)
-        .where(Copy.message_id == message_id, ~Copy.hidden, or_(mine, Copy.id.in_(rows)))
+        .where(Copy.message_id == message_id, ~Copy.hidden, or_(mine, sharing.lends(viewer, Copy.id)))
         .order_by(case((mine, 0), else_=1), Copy.id)
         .limit(MOST_SOURCES)
     )

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 JOB = "gmail_sync.farewell"
 PATIENCE = timedelta(hours=24)  #: so long Gmail is asked while it does not answer; then the credentials go
 RETRY_SECONDS = 60.0
+SOON_SECONDS = 5.0  # that a person waits for Google when they disconnect
 AT_ONCE = 500  # mails deleted in one transaction
 
 #: What rooms above settle whether or not there are credentials. May raise `Again`, for some minutes at most.
@@ -85,29 +86,42 @@ def say(services: Services, mailbox_id: int) -> None:
 def _let_go(services: Services, mailbox: Mailbox) -> bool:
     """Do the last things with the credentials; whether Google says that they are void."""
     assert mailbox.left_at is not None
+    assert mailbox.credentials is not None
     try:
         with suppress(NeedsAttention):  # they open nothing any more
             for ask in before_credentials_go:
                 ask(services, mailbox)
-        return _revoke(services, mailbox)
+        return _revoke(services, mailbox, mailbox.credentials)
     except (GmailError, requests.RequestException, Again) as error:
         if services.now() < mailbox.left_at + PATIENCE:
             raise Again(RETRY_SECONDS, f"Gmail did not answer the farewell: {type(error).__name__}") from error
     with suppress(requests.RequestException, KeyMissing):
-        return _revoke(services, mailbox)
+        return _revoke(services, mailbox, mailbox.credentials)
     return False
 
 
-def _revoke(services: Services, mailbox: Mailbox) -> bool:
-    assert mailbox.credentials is not None
+def revoke_soon(services: Services, mailbox: Mailbox, sealed: bytes) -> bool:
+    """Have Google end the access of a mailbox that was just disconnected: once, without waiting long.
+
+    Whether Google says that it is void. To be called without a transaction, after the disconnection is committed.
+    """
+    try:
+        return _revoke(services, mailbox, sealed, timeout=SOON_SECONDS)
+    except (requests.RequestException, KeyMissing, LookupError, TypeError, ValueError) as error:
+        # The last three: what is kept is no credentials of ours. There is nothing to try again with.
+        log.warning("Google was not told that mailbox %s is disconnected: %s", mailbox.id, type(error).__name__)
+        return False
+
+
+def _revoke(services: Services, mailbox: Mailbox, sealed: bytes, *, timeout: float = 20.0) -> bool:
     with transaction(services.sessions) as session:
         if _is_back(session, mailbox):
             return False
     try:
-        kept = services.vault.open(mailbox.credentials)
+        kept = services.vault.open(sealed)
     except VaultError as error:  # the key may be put back, as long as we are patient
         raise KeyMissing from error
-    if oauth.revoke(kept):
+    if oauth.revoke(kept, timeout=timeout):
         return True
     raise requests.RequestException("Google did not revoke the credentials")
 

@@ -143,13 +143,15 @@ def _same(one: object, other: str) -> bool:
     return isinstance(one, str) and hmac.compare_digest(one.encode(), other.encode())
 
 
-def revoke(kept: Mapping[str, Any]) -> bool:
+def revoke(kept: Mapping[str, Any], *, timeout: float = 20.0) -> bool:
     """Withdraw what Google gave us of an account; whether Google says that it is void. Raises `RequestException`.
+
+    `timeout` is in seconds.
 
     Source: https://developers.google.com/identity/protocols/oauth2/web-server#tokenrevoke
     """
     address = urljoin(kept["token_uri"], "/revoke")
-    answer = requests.post(address, data={"token": kept["refresh_token"]}, timeout=20, allow_redirects=False)
+    answer = requests.post(address, data={"token": kept["refresh_token"]}, timeout=timeout, allow_redirects=False)
     return answer.status_code in (200, 400)  # 400: it was void already
 
 

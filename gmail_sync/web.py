@@ -179,12 +179,16 @@ def check_now(key: str) -> Page:
 
 @bp.post("/mailboxes/<key>/disconnect")
 def disconnect(key: str) -> Page:
-    """Stop reading; what was read stays."""
+    """Stop reading, and have Google end our access; what was read stays."""
     mailbox = _allowed(key)
+    words = f"{mailbox.address} is disconnected; what was read stays"
     if mailboxes.move(db(), mailbox.id, State.DISCONNECTED, reason=None, now=now()):
         db().refresh(mailbox)
-        mailbox.credentials = None
-    return done(f"{mailbox.address} is disconnected; what was read stays", "gmail_sync.show")
+        sealed, mailbox.credentials = mailbox.credentials, None
+        frame.release()  # it is disconnected, whatever Google says
+        if sealed is not None and not farewell.revoke_soon(_web().services, mailbox, sealed):
+            words += ". Google did not confirm that our access ended: remove Tracker from the account’s apps there"
+    return done(words, "gmail_sync.show")
 
 
 def init_app(

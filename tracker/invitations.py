@@ -13,13 +13,14 @@ from sqlalchemy import ForeignKey, Index, Select, UniqueConstraint, func, or_, s
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from tracker import access, events, people
-from tracker.addresses import parse_addresses
+from tracker.addresses import Address, parse_addresses
 from tracker.boxes import Box
 from tracker.db import Base, Identified, Keyed, OfTeam, utc_now
 from tracker.people import PeopleError, Role, Team, User, Viewer
 from tracker.pipelines import Pipeline
 
 LASTS = timedelta(days=14)
+MOST_BOXES = 100  # that one guest is invited to
 MOST = 500  # invitations of a team that wait at the same time
 _DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{1,62}")
 
@@ -66,16 +67,14 @@ def invite(
 ) -> Invitation:  # fmt: skip
     """Invite somebody, or again with another role; their fourteen days begin now. Raises `PeopleError`."""
     _must_be_admin(viewer)
-    found = parse_addresses([address.replace("\x00", "")[:320]])
-    if len(found) != 1 or "@" not in found[0].normalized:
-        raise PeopleError("Give one e-mail address, such as anna@example.com")
-    known = people.by_address(session, found[0].normalized)
+    found = _normalized(address)
+    known = people.by_address(session, found.normalized)
     if known is not None and known.team_id == viewer.team_id:
         raise PeopleError(f"{known.name} is in the team already")
-    made = _waiting(session, viewer.team_id, found[0].normalized) or Invitation(
-        team_id=viewer.team_id, normalized=found[0].normalized
+    made = _waiting(session, viewer.team_id, found.normalized) or Invitation(
+        team_id=viewer.team_id, normalized=found.normalized
     )
-    made.address, made.role, made.invited_by_id = found[0].address, role.value, viewer.user_id
+    made.address, made.role, made.invited_by_id = found.address, role.value, viewer.user_id
     guest = role == Role.GUEST
     made.pipelines, made.boxes = (list(pipelines), list(boxes)) if guest else ([], [])
     made.created_at, made.expires_at = now, now + LASTS
@@ -84,6 +83,36 @@ def invite(
     _bound(session, viewer, now)
     _record(session, viewer, "user.invited", made)
     return made
+
+
+def invite_to_box(session: Session, viewer: Viewer, address: str, box: Box, *, now: datetime) -> Invitation | None:
+    """Invite a guest to a single box, beside what they are invited to already; None for a guest who is here.
+
+    They are named in it. Raises `PeopleError`, also for somebody who is, or is to be, more than a guest.
+    """
+    _must_be_admin(viewer)
+    normalized = _normalized(address).normalized
+    known = people.by_address(session, normalized)
+    if known is not None and known.team_id == viewer.team_id and known.role == Role.GUEST:
+        access.name(session, viewer, box, known)
+        return None
+    waiting = _waiting(session, viewer.team_id, normalized)
+    if waiting is not None and waiting.expires_at <= now:
+        waiting = None  # what it was for is over
+    if waiting is not None and waiting.role != Role.GUEST:
+        raise PeopleError(f"{waiting.address} is invited as {waiting.role} already; withdraw that first")
+    pipelines, boxes = (waiting.pipelines, waiting.boxes) if waiting is not None else ([], [])
+    boxes = list(dict.fromkeys([*boxes, box.key]))
+    if len(boxes) > MOST_BOXES:
+        raise PeopleError(f"They are invited to {MOST_BOXES} boxes; a pipeline may be what you want")
+    return invite(session, viewer, address, Role.GUEST, now=now, pipelines=pipelines, boxes=boxes)
+
+
+def _normalized(address: str) -> Address:
+    found = parse_addresses([address.replace("\x00", "")[:320]])
+    if len(found) != 1 or "@" not in found[0].normalized:
+        raise PeopleError("Give one e-mail address, such as anna@example.com")
+    return found[0]
 
 
 def _waiting(session: Session, team_id: int, normalized: str) -> Invitation | None:

@@ -141,7 +141,9 @@ def _hand_over(session: Session, viewer: Viewer, user: User, heir: User | None) 
         boxes.assign(session, viewer, box, heir)
     open_ones = select(Task).where(Task.assignee_id == user.id, Task.done_at.is_(None)).order_by(Task.id)
     for task in session.scalars(open_ones).all():
-        tasks.change(session, viewer, task, assignee_id=heir.id if heir else None)
+        # Of a box that the heir may not see they could not even know it: it waits there for whoever does.
+        goes_to = heir if heir is not None and tasks.may_own(session, task, heir) else None
+        tasks.change(session, viewer, task, assignee_id=goes_to.id if goes_to else None)
 
 
 def _leave_mailboxes(session: Session, user: User, now: datetime) -> list[int]:

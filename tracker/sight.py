@@ -20,7 +20,7 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, and_, any_, exists, false, func, literal, or_, select, true
 from sqlalchemy import event as listens
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.orm import ORMExecuteState, Session, with_loader_criteria
+from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction, with_loader_criteria
 
 from tracker import access
 from tracker.access import TEAM, PipelineMember, seen
@@ -47,7 +47,7 @@ _TOPICS: dict[str, Any] = {
     "box": Box, "pipeline": Pipeline, "stage": Stage, "contact": Contact, "organization": Organization,
 }  # fmt: skip
 __all__ = [
-    "NARROWED", "ask_also", "everything", "hidden", "is_whole", "look_as", "seen_by", "sees_all",
+    "NARROWED", "ask_also", "everything", "hidden", "is_whole", "knowing", "look_as", "seen_by", "sees_all",
     "sees_everything", "viewer_of", "watchable",
 ]  # fmt: skip
 _NAMING = ("box.linked", "box.unlinked")  # events whose data names another box
@@ -85,6 +85,14 @@ def look_as(session: Session, viewer: Viewer) -> Viewer:
     if now is None or now.viewer != viewer:
         session.info[SIGHT] = None if viewer.is_system else Sight(viewer)
     return viewer if viewer.is_system else replace(viewer, said=partial(_said, session, viewer))
+
+
+def knowing(session: Session, viewer: Viewer) -> Viewer:
+    """The viewer, who knows what was said in the team if they are whose eyes the session has."""
+    eyes = viewer_of(session)
+    if eyes is None or (eyes.team_id, eyes.user_id, eyes.role) != (viewer.team_id, viewer.user_id, viewer.role):
+        return viewer
+    return replace(viewer, said=partial(_said, session, eyes))
 
 
 def ask_also(question: Callable[[Viewer], ColumnElement[str]], tables: Collection[str]) -> None:
@@ -321,6 +329,12 @@ def _forget_said(session: Session, _: object) -> None:
         _forget(session)
 
 
+def _end(session: Session, transaction: SessionTransaction) -> None:
+    if transaction.parent is None:  # until a page has the next one, others may have said something
+        _forget(session)
+
+
 listens.listen(Session, "do_orm_execute", _gate)
+listens.listen(Session, "after_transaction_end", _end)
 listens.listen(Session, "after_flush", _forget_said)
 access.on_change.append(_forget)

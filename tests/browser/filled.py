@@ -47,6 +47,7 @@ class Filled:
     organization: str
     conversation: str
     unfiled: str
+    bob: str = ""
     message: str = ""  #: of the conversation that Bob asks to see
     mailbox: str = ""  #: Alice's, once it is connected
     draft: str = ""  #: in it, in Gmail
@@ -91,7 +92,7 @@ def fill(session: Session) -> Filled:
     return Filled(
         alice=alice, box=box.key, other_box=other.key, pipeline=box.pipeline.key, stage=other.stage.key,
         contact=contact.key, organization=contact.organization.key, conversation=filed.key, unfiled=unfiled.key,
-        message=message.key,
+        bob=bob.key, message=message.key,
     )  # fmt: skip
 
 

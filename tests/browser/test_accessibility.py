@@ -74,6 +74,11 @@ PAGES = {
         "/sharing/requests",
         "/sharing/opened",
         "/m/{message}/who",
+        "/team",
+        "/team/{bob}/remove",
+        "/me/sessions",
+        "/me/keys",
+        "/pipelines/closed",
     ],
     "mail to go": [
         "/compose?box={box}",

@@ -213,7 +213,7 @@ def alice_shares(page: Page, made: Installation) -> None:
     page.get_by_text("Who can see this", exact=True).click()
     who = page.locator("section.who")
     expect(who).to_contain_text("Only you")
-    who.get_by_label("Mail with outsiders here: teammates see").select_option("All of it")
+    who.get_by_label("of mail with outsiders").select_option("All of it")
     who.get_by_role("button", name="Save").click()
     expect(who).to_contain_text("Bob Tavares sees it because you share this conversation in Sales")
 

@@ -1,7 +1,7 @@
 """Sharing: who may see which message, and why. The one gate that every list, search and page asks."""
 
 from tracker.sharing import upkeep as _upkeep  # noqa: F401 - it listens
-from tracker.sharing.gate import holds, level, may_know, may_read, not_private, shared_level, whole_in
+from tracker.sharing.gate import holds, lends, level, may_know, may_read, not_private, shared_level, whole_in
 from tracker.sharing.grants import grant, grants_by, withdraw_grant
 from tracker.sharing.leaving import keep_what_was_shared, mailbox_connected, unshared, welcome_back
 from tracker.sharing.levels import ALL, DEFAULT, Level, Pair, SharingError
@@ -26,6 +26,7 @@ __all__ = [
     "grants_by",
     "holds",
     "keep_what_was_shared",
+    "lends",
     "level",
     "mailbox_connected",
     "may_know",

@@ -61,6 +61,13 @@ def shared_level(viewer: Viewer) -> ColumnElement[int]:
     return _Gate("shared", viewer)
 
 
+def lends(viewer: Viewer, copy_id: Any) -> ColumnElement[bool]:
+    """SQL: by this copy, a teammate's, the viewer may read the `Message` of the enclosing query."""
+    spoken, plain = parts.teammates_copies(viewer), parts.copies_by_default(viewer)
+    rows = spoken.rows.where(spoken.level >= int(Level.FULL))
+    return or_(copy_id.in_(rows.correlate(message)), copy_id.in_(plain.correlate(message)))
+
+
 def holds(viewer: Viewer) -> ColumnElement[bool]:
     """SQL: one of the viewer's mailboxes holds the `Message`, outside trash, spam and drafts."""
     return _Gate("holds", viewer)

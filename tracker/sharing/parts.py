@@ -296,8 +296,19 @@ def by_default(viewer: Viewer) -> ColumnElement[bool]:
 
     Then the default decides, and it is seen whole: this is most of what is shared, and cheap to find out.
     """
-    in_box = filed(viewer, filing.c.id).limit(1).correlate(message).scalar_subquery().is_not(None)
-    return and_(with_outsider(), _held_by(_plain_owners(viewer)), in_box)
+    return and_(with_outsider(), _held_by(_plain_owners(viewer)), _in_box(viewer))
+
+
+def _in_box(viewer: Viewer) -> ColumnElement[bool]:
+    return filed(viewer, filing.c.id).limit(1).correlate(message).scalar_subquery().is_not(None)
+
+
+def copies_by_default(viewer: Viewer) -> Select[Any]:
+    """The copies of those who never said a word, where the default lets the viewer read the message (`by_default`)."""
+    return select(copy.c.id).where(
+        copy.c.message_id == message.c.id, ~copy.c.hidden, copy.c.mailbox_id == func.any(_plain_owners(viewer)),
+        with_outsider(), _in_box(viewer),
+    )  # fmt: skip
 
 
 def anybody_spoke(viewer: Viewer) -> ColumnElement[bool]:

@@ -8,16 +8,16 @@ from flask import Blueprint, abort, redirect, render_template, request, url_for
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from tracker import access, people, pipelines, sight
+from tracker import access, invitations, people, pipelines, sight
 from tracker.access import PEOPLE, TEAM, AccessError, PipelineMember
 from tracker.boxes import Box
 from tracker.db import among
-from tracker.people import Role, User, Viewer
+from tracker.people import PeopleError, Role, User, Viewer
 from tracker.pipelines import Pipeline
 from tracker.web import box_page, cards, frame, pipeline_settings
 from tracker.web.box_page import changed
-from tracker.web.forms import done, or_show, text
-from tracker.web.frame import Page, db, viewer
+from tracker.web.forms import Refused, done, or_show, text
+from tracker.web.frame import Page, db, now, viewer
 
 bp = Blueprint("access", __name__)
 CHOICES = {"team": TEAM, "people": PEOPLE, "pipeline": None}
@@ -53,6 +53,23 @@ def of_box(key: str) -> Page:
     if db().scalar(select(Box.id).where(Box.id == box.id)) is None:
         return done("You see this box no more", "pages.home")
     return changed(box, "access", "timeline", told="Saved", anchor="box-access")
+
+
+@bp.post("/b/<key>/guests")
+@or_show(box_page.page)
+def invite(key: str) -> Page:
+    """Invite somebody from outside to a single box; a guest of the team's is named in it."""
+    box = box_page.found(key)
+    if viewer().role != Role.ADMIN:
+        abort(403)
+    try:
+        made = invitations.invite_to_box(db(), viewer(), text("address", 320), box, now=now())
+    except PeopleError as error:
+        raise Refused({request.form.get("_place", ""): str(error)}) from None
+    if made is None:
+        return changed(box, "access", "timeline", told="They see this box now", anchor="box-access")
+    told = f"{made.address} may join as a guest now; tell them"
+    return changed(box, "access", told=told, anchor="box-access")
 
 
 # -- the way back in, for admins

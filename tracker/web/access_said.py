@@ -43,6 +43,11 @@ class Said:
         )
 
     @property
+    def guests(self) -> Sequence[User]:
+        """Those to choose from who see only where they are named."""
+        return [one for one in self.people if one.role == Role.GUEST]
+
+    @property
     def is_narrow(self) -> bool:
         """Only named people see it."""
         return self.access == PEOPLE

@@ -17,7 +17,21 @@ from markupsafe import Markup
 from sqlalchemy import select
 from sqlalchemy.orm import joinedload, selectinload
 
-from tracker import access, boxes, contacts, due, events, fields, filing, links, mentions, people, pipelines, tasks
+from tracker import (
+    access,
+    answering,
+    boxes,
+    contacts,
+    due,
+    events,
+    fields,
+    filing,
+    links,
+    mentions,
+    people,
+    pipelines,
+    tasks,
+)
 from tracker.activities import Activity, persons
 from tracker.boxes import Box, BoxConflict
 from tracker.contacts import Contact, Organization
@@ -177,6 +191,11 @@ class Shown:
     def done(self) -> Sequence[Task]:
         """What was done last."""
         return tasks.of_box(db(), self.box.id, done=True, limit=FEW_DONE)
+
+    @cached_property
+    def to_answer(self) -> Mapping[str, str]:
+        """The keys of the mails that tasks ask to answer, by the tasks' keys."""
+        return answering.mails_of(db(), self.viewer, self.tasks)
 
     @cached_property
     def links(self) -> Sequence[Box]:

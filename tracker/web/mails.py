@@ -13,7 +13,8 @@ from sqlalchemy import Row, Select, collate, func, select, tuple_
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session, defer
 
-from tracker import reading_log
+from tracker import answering, reading_log
+from tracker.answering import Asked
 from tracker.boxes import Box
 from tracker.conversations import Conversation
 from tracker.filing import FILED, Filing
@@ -52,6 +53,8 @@ class Mail:
     notes: Sequence[Markup] = ()  #: other rooms', below it
     mine: bool = True  #: one of the reader's own mailboxes holds it
     why: str = ""  #: else the rule that lets them read it, in words
+    asked: Asked | None = None  #: a teammate was asked to answer it
+    owner: str = ""  #: else who may be asked to
     row: Found | None = None  #: of one that is not ready yet
 
     @property
@@ -113,13 +116,17 @@ def ready(session: Session, viewer: Viewer, rows: Sequence[Found]) -> list[Mail]
     recipients = recipients_of(session, ids)
     attachments = attachments_of(session, [row[0].id for row in rows if row[0].attachment_count])
     notes = _notes_of(session, [row[0].id for row in rows])
+    asked = answering.asked(session, viewer, ids)
+    offers = answering.offers(session, viewer, [row[0] for row in rows if not row[4]], reasons)
     made = []
     for message, key, has_html, has_images, mine in rows:
         reply, quoted = split_quoted(message.text[:TEXT_SHOWN])
         files = attachments.get(message.id, [])
         people, below = recipients[message.id], [found[message.id] for found in notes if message.id in found]
         reason = reasons[message.id].words if message.id in reasons else ""
-        made.append(Mail(message, key, reply, quoted, has_html, has_images, people, files, below, mine, reason))
+        ask = asked.get(message.id), offers[message.id].name if message.id in offers else ""
+        one = Mail(message, key, reply, quoted, has_html, has_images, people, files, below, mine, reason, *ask)
+        made.append(one)
     return made
 
 

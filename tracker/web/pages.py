@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from tracker.web import (
     access,
+    answering,
     api_keys,
     board,
     box,
@@ -60,7 +61,7 @@ BLUEPRINTS = (
     box_tasks.bp, box_activities.bp, box_links.bp, box_life.bp, box_merge.bp,
     pipeline_stages.bp, pipeline_fields.bp, pipeline_rules.bp, organizations.bp, duplicates.bp,
     table.bp, table_views.bp, imports.bp, team.bp, sign_ins.bp, api_keys.bp,
-    access.bp,
+    access.bp, answering.bp,
     sharing.bp, sharing_settings.bp, sharing_requests.bp, sharing_log.bp,
 )  # fmt: skip
 MEGABYTE = 1_000_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from flask import Blueprint, abort, render_template, request
 from sqlalchemy import select
@@ -12,7 +13,7 @@ from tracker.access_requests import AccessRequest, RequestError, RequestState, S
 from tracker.conversations import Conversation
 from tracker.db import among
 from tracker.messages import Message
-from tracker.sharing import SharingError, may_know
+from tracker.sharing import Level, SharingError, level, may_know
 from tracker.web.forms import Refused, done, or_show, text
 from tracker.web.frame import Page, db, now, viewer
 from tracker.web.sharing_settings import tabs
@@ -24,6 +25,14 @@ TOLD = {
     Scope.CONTACT: "They may read your mail with this contact",
     Scope.DECLINE: "Declined; they are told, and not why",
 }
+
+
+class Known(NamedTuple):
+    """A conversation that somebody asked to see: its key, and its subject where that is told."""
+
+    key: str
+    subject: str
+    told: bool
 
 
 def page(**_: str) -> str:
@@ -40,15 +49,16 @@ def page(**_: str) -> str:
     )  # fmt: skip
 
 
-def _known(asked: list[tuple[AccessRequest, str]]) -> dict[int, str]:
-    """The keys of those conversations of which the viewer (still) knows something."""
+def _known(asked: list[tuple[AccessRequest, str]]) -> dict[int, Known]:
+    """Those conversations of which the viewer (still) knows something, by the mails that they asked for."""
     ids = [one.message_id for one, _ in asked]
     query = (
-        select(Message.id, Conversation.key)
+        select(Message.id, Conversation.key, Message.subject, level(viewer()) >= Level.SUBJECT)
         .join(Conversation, Conversation.id == Message.conversation_id)
         .where(among(Message.id, ids), may_know(viewer()))
     )
-    return dict(db().execute(query).all()) if ids else {}
+    found = db().execute(query).all() if ids else []
+    return {id_: Known(key, subject if told else "", told) for id_, key, subject, told in found}
 
 
 @bp.get("/sharing/requests")

@@ -5,8 +5,10 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from flask import Blueprint, abort, render_template, request
+from sqlalchemy import select
 
 from tracker import invitations, leaving, people, pipelines, row_security, sessions
+from tracker.boxes import Box
 from tracker.invitations import Invitation
 from tracker.leaving import Choice, Plan
 from tracker.people import PeopleError, Role, Team, User
@@ -40,14 +42,17 @@ def page(**_: str) -> str:
         domains=invitations.allowed(db(), who.team_id) if admin else [],
         may_allow=invitations.may_allow(db(), who.team_id) if admin else [],
         pipelines=pipelines.of_team(db(), who.team_id) if admin else [],
-        named={one.key: _named(one, who.team_id) for one in invited if one.pipelines},
+        named={one.key: _named(one, who.team_id) for one in invited if one.role == Role.GUEST},
     )  # fmt: skip
 
 
 def _named(invitation: Invitation, team_id: int) -> str:
-    """What a guest will see, by name."""
+    """What a guest will see: pipelines by name, boxes as far as the admin sees them."""
     names = {one.key: one.name for one in pipelines.of_team(db(), team_id)}
-    return ", ".join(names[key] for key in invitation.pipelines if key in names)
+    whole = [names[key] for key in invitation.pipelines if key in names]
+    query = select(Box.name).where(Box.team_id == team_id, Box.key.in_(invitation.boxes), Box.deleted_at.is_(None))
+    single = db().scalars(query.order_by(Box.name)).all() if invitation.boxes else ()
+    return ", ".join([*whole, *(f"the box {name}" for name in single)])
 
 
 def _mailto(invitation: Invitation) -> str:
@@ -96,7 +101,7 @@ def invite() -> Page:
     chosen = [key for key in request.form.getlist("pipeline")[:100] if key in known]
     role = _role()
     if role == Role.GUEST and not chosen:
-        raise Refused({"invite": "Tick a pipeline that the guest may see; single boxes can follow later"})
+        raise Refused({"invite": "Tick a pipeline that the guest may see; to a single box they are invited there"})
     try:
         made = invitations.invite(db(), viewer(), text("address", 320), role, now=now(), pipelines=chosen)
     except PeopleError as error:

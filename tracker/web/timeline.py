@@ -39,7 +39,7 @@ SHOWS = {ALL: "All", MAIL: "Mail", NOTES: "Notes & calls", TASKS: "Tasks", CHANG
 SILENT = (
     "message.sent", "message.received", "conversation.suggested", "user.mentioned", "box.merged_away",
     "note.added", "note.changed", "call.added", "call.changed", "meeting.added", "meeting.changed",
-    "email.read", "email.clicked",
+    "email.read", "email.clicked", "answer.asked",
 )  # fmt: skip
 BY_RULE_SILENT = ("conversation.filed",)
 

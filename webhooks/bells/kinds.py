@@ -32,10 +32,13 @@ class Kind(StrEnum):
     MAILBOX = "mailbox"
     ACCESS_ASKED = "access_asked"
     ACCESS_ANSWERED = "access_answered"
+    ANSWER_ASKED = "answer_asked"
 
 
 #: What is about a mail: who may read it is told of it, without its box if that is not shown to them.
-OF_MAIL = frozenset({Kind.READ, Kind.READ_AGAIN, Kind.CLICKED, Kind.ANSWER, Kind.TROUBLE, Kind.SENT})
+OF_MAIL = frozenset(
+    {Kind.READ, Kind.READ_AGAIN, Kind.CLICKED, Kind.ANSWER, Kind.TROUBLE, Kind.SENT, Kind.ANSWER_ASKED}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ ABOUT: dict[Kind, About] = {
     Kind.MAILBOX: About("My mailbox needs attention", "mailbox", HOUR),
     Kind.ACCESS_ASKED: About("Somebody asks to see mail of mine", "lock", HOUR),
     Kind.ACCESS_ANSWERED: About("My request to see mail was answered", "lock", HOUR),
+    Kind.ANSWER_ASKED: About("Somebody asks me to answer a mail", "reply", HOUR, urgent=True),
 }
 
 

@@ -188,6 +188,15 @@ def _access(around: Around, event: Event) -> Iterable[Told]:
         )  # fmt: skip
 
 
+def _answer_asked(around: Around, event: Event) -> Iterable[Told]:
+    user_id = around.users.get(str(event.data.get("user")))
+    if user_id is not None:
+        yield Told(
+            user_id, Kind.ANSWER_ASKED, f"task:{event.data.get('task')}", event, event.box_id,
+            event.conversation_id, event.message_id,
+        )  # fmt: skip
+
+
 _TELLERS: dict[str, Callable[[Around, Event], Iterable[Told]]] = {
     "email.read": _read,
     "email.clicked": _read,
@@ -204,6 +213,7 @@ _TELLERS: dict[str, Callable[[Around, Event], Iterable[Told]]] = {
     "mailbox.attention": _mailbox,
     "access.requested": _access,
     "access.answered": _access,
+    events.ANSWER_ASKED: _answer_asked,
 }
 
 

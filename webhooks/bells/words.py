@@ -316,7 +316,10 @@ def _mailbox(about: _About, one: Notification) -> Words:
 
 
 def _asked(about: _About, one: Notification) -> Words:
-    return f"{about.actor(one)} asks to see {about.mail(one)}", "You answer once: for the conversation, or more"
+    return (
+        f"{about.actor(one)} asks to see {about.mail(one)}",
+        "Share the conversation or more, or keep it to yourself",
+    )
 
 
 def _answered_access(about: _About, one: Notification) -> Words:
@@ -325,6 +328,12 @@ def _answered_access(about: _About, one: Notification) -> Words:
         return f"{who} keeps the mail that you asked for to themselves", ""
     mail = about.mail(one)
     return f"{who} lets you read {mail if mail.startswith('“') else 'the mail that you asked for'}", ""
+
+
+def _answer_asked(about: _About, one: Notification) -> Words:
+    return f"{about.actor(one)} asks you to answer {about.mail(one)}", _points(
+        about.data(one).get("text"), about.box(one)
+    )
 
 
 _SAYERS: dict[Kind, Callable[[_About, Notification], Words]] = {
@@ -342,4 +351,5 @@ _SAYERS: dict[Kind, Callable[[_About, Notification], Words]] = {
     Kind.MAILBOX: _mailbox,
     Kind.ACCESS_ASKED: _asked,
     Kind.ACCESS_ANSWERED: _answered_access,
+    Kind.ANSWER_ASKED: _answer_asked,
 }

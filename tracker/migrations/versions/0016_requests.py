@@ -14,6 +14,10 @@ depends_on = None
 def upgrade() -> None:
     _requests()
     _readings()
+    op.create_index(
+        "ix_events_of_answers", "events", ["team_id", "message_id"],
+        postgresql_where=sa.text("kind = 'answer.asked'"),
+    )  # fmt: skip
     op.add_column("threads", sa.Column("answers_id", sa.BigInteger(), nullable=True))
     op.create_foreign_key(
         op.f("fk_threads_answers_id"), "threads", "messages", ["answers_id"], ["id"], ondelete="SET NULL"
@@ -84,6 +88,7 @@ def _foreign(table: str, column: str, to: str, gone: str = "CASCADE") -> sa.Fore
 
 
 def downgrade() -> None:
+    op.drop_index("ix_events_of_answers", table_name="events")
     op.drop_column("threads", "answers_id")
     op.drop_table("mail_readings")
     op.drop_table("access_requests")
