@@ -304,7 +304,7 @@ def _in_box(viewer: Viewer) -> ColumnElement[bool]:
 
 
 def copies_by_default(viewer: Viewer) -> Select[Any]:
-    """The copies of those who never said a word, where the default lets the viewer read the message (`by_default`)."""
+    """The copies of those who never said a word, where the default lets the viewer read the message."""
     return select(copy.c.id).where(
         copy.c.message_id == message.c.id, ~copy.c.hidden, copy.c.mailbox_id == func.any(_plain_owners(viewer)),
         with_outsider(), _in_box(viewer),
@@ -356,7 +356,7 @@ def teammates_copies(viewer: Viewer) -> Source:
             copy.c.mailbox_id == func.any(_outspoken_owners(viewer)),
         )
     )
-    # The best of all boxes. (Not by `max`: where no word is of the box, it would be an aggregate of the outer query.)
+    # The best of all boxes. (Not by `max`: where no word is of the box, it would be one of the outer query.)
     word = word_in_box(viewer).label("word")
     boxes = filed(viewer, word).order_by(word.desc()).limit(1)
     in_boxes = boxes.correlate(message, copy, mailbox).scalar_subquery()
