@@ -4,11 +4,11 @@
     python -m bench.sharing --messages 50000     # the short form
     python -m bench.sharing --explain            # with the plans of the slowest statements
 
-A fifth of the teammates keep a private list, a tenth have a rule for their mailbox, some for a conversation, and
-two granted Bob something. The same database and the same browser, in turn: as it is, without PostgreSQL's lock, and
-with the team's filter alone in place of the gate. Both readers are measured: Bob, who holds a fiftieth of the mail,
-reads what others share with him, and Alice, who holds more than half. What is printed is the median, and its ratio
-to the last.
+A fifth of the teammates keep a private list, a tenth have a rule for their mailbox, some for a conversation,
+and two granted Bob something. The same database and the same browser, in turn: as it is, without PostgreSQL's
+lock, and with the team's filter alone in place of the gate. Both readers are measured: Bob, who holds a
+fiftieth of the mail, reads what others share with him, and Alice, who holds more than half. What is printed is
+the median, and its ratio to the last.
 """
 
 from __future__ import annotations
