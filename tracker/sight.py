@@ -52,6 +52,7 @@ __all__ = [
 ]  # fmt: skip
 _NAMING = ("box.linked", "box.unlinked")  # events whose data names another box
 NARROWED = "n"  #: among what is said: a pipeline or a box is not open to all members
+_SEEN = Box.__table__.alias("seen_boxes")  # one for all: SQLAlchemy makes an alias's columns anew each time
 _also: list[Callable[[Viewer], ColumnElement[str]]] = []  # asked along; letters
 _said_in: set[str] = set()  # the tables that they look at
 
@@ -229,9 +230,10 @@ def _options(viewer: Viewer, reach: Reach) -> Iterator[Any]:
     def add(model: type[Base], condition: ColumnElement[bool]) -> Any:
         return with_loader_criteria(model, condition, include_aliases=True, propagate_to_loaders=False)
 
+    shown = _condition(viewer, reach.whole, _SEEN.c)
+
     def there(column: Any) -> ColumnElement[bool]:
-        box = Box.__table__.alias("seen_boxes")
-        return exists().where(box.c.id == column, _condition(viewer, reach.whole, box.c))
+        return exists(select(_SEEN.c.id).where(_SEEN.c.id == column, shown).correlate_except(_SEEN))
 
     known = reach.whole | reach.parts
     yield add(Box, _condition(viewer, reach.whole, Box))

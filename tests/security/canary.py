@@ -1,4 +1,4 @@
-"""A team in which Alice keeps things to herself, and a walk through everything that answers.
+"""A team in which Alice keeps things to herself: what `walk` looks for as everybody else.
 
 `MAIL` stands in every part of mail that is hers alone, `BOX` in everything of a pipeline that only she sees.
 """
@@ -6,18 +6,13 @@
 # ruff: noqa: E501 - lists of names
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any
-from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
-from flask import Flask
-from sqlalchemy import text
+from sqlalchemy import select
 from sqlalchemy.orm import Session
-from werkzeug.routing import Rule
 
 from config import teams
 from scheduler import calendar, letters, local_time, outbox, snippets
@@ -31,10 +26,12 @@ from tracker.activities import ActivityKind
 from tracker.addresses import Address
 from tracker.boxes import Box
 from tracker.conversations import Incoming
+from tracker.events import Event
 from tracker.imports import Import
 from tracker.mailboxes import Mailbox
+from tracker.messages import Message
 from tracker.people import Role, User, viewer_of
-from webhooks.bells.kinds import Kind
+from webhooks.bells.kinds import OF_MAIL, Kind
 from webhooks.bells.notices import Notification
 from webhooks.tracks import TrackedEmail
 
@@ -68,7 +65,7 @@ class House:
 
     alice: User
     people: dict[str, User] = field(default_factory=dict)
-    secret: str = ""  #: of Bob's calendar
+    secrets: dict[str, str] = field(default_factory=dict)  #: of everybody's calendar
 
 
 def planted(
@@ -99,9 +96,24 @@ def settle(session: Session) -> House:
     _mail(session, alice, own, bobs)
     _work(session, made, own, shared)
     _hidden_box(session, alice)
-    made.secret = calendar.make(session, viewer_of(bob, "test"), NOW)
+    for name, one in [("alice", alice), *made.people.items()]:
+        made.secrets[name] = calendar.make(session, viewer_of(one, "test"), NOW)
+    _misdirected(session, made)
     session.commit()
     return made
+
+
+def _misdirected(session: Session, made: House) -> None:
+    """Everybody has notifications of each kind about what is Alice's alone, whoever may have put them there."""
+    mail = session.scalars(select(Message.id).where(Message.subject.contains(MAIL)).order_by(Message.id)).all()
+    box = session.scalars(select(Box.id).where(Box.name.contains(BOX))).one()
+    event = session.scalars(select(Event.id).where(Event.box_id == box).order_by(Event.id)).first()
+    assert mail
+    for user in made.people.values():
+        own = {"team_id": user.team_id, "user_id": user.id, "event_id": event, "at": NOW, "listed": True}
+        for number, kind in enumerate(Kind):
+            about = {"message_id": mail[number % len(mail)]} if kind in OF_MAIL else {}
+            session.add(Notification(**own, kind=kind.value, thing=f"forged:{kind}", box_id=box, **about))
 
 
 def _mail(session: Session, alice: User, own: Mailbox, bobs: Mailbox) -> None:
@@ -141,7 +153,8 @@ def _work(session: Session, made: House, own: Mailbox, shared: Box) -> None:
     sales = pipeline(session, bob.team_id)
     snippets.add(session, alices, "Hers", MAIL, f"<p>{MAIL}</p>", shared=False)
     views.save(session, alices, sales, f"Of {MAIL}", {"q": MAIL}, shared=False)
-    kept = {"header": [MAIL], "rows": [[2, [MAIL]]], "filename": f"{MAIL}.csv", "pipeline_id": sales.id}
+    kept = {"header": [MAIL], "rows": [[2, [MAIL]]], "filename": f"{MAIL}.csv", "pipeline_id": sales.id,
+            "mapping": {"columns": {}}}  # fmt: skip
     session.add(Import(team_id=bob.team_id, user_id=made.alice.id, **kept))
     _queued(session, made.alice, own)
     about = {"kind": Kind.TASK.value, "event_id": 1, "at": NOW, "listed": True}
@@ -161,136 +174,3 @@ def _hidden_box(session: Session, alice: User) -> None:
     access.open_to(session, who, hidden, access.PEOPLE)
     tasks.create(session, who, f"{BOX} call", box=hidden, assignee_id=alice.id, now=NOW)
     activities.add(session, who, hidden, ActivityKind.NOTE, f"{BOX} note", now=NOW)
-
-
-# -- the walk
-
-#: Which table's keys a route's `<key>` is, by where its address begins; the longest that fits.
-KEYS = {
-    "/b/": "boxes", "/p/": "pipelines", "/c/": "conversations", "/m/": "messages", "/messages/": "messages",
-    "/contacts/": "contacts", "/organizations/": "organizations", "/outbox/": "scheduled_emails",
-    "/bell/": "notifications", "/bell/browsers/": "push_subscriptions", "/mailboxes/": "mailboxes",
-    "/reads/": "tracked_emails", "/templates/": "mail_templates", "/filings/": "filings",
-    "/sequences/": "sequence_runs", "/sequences/plans/": "sequence_plans", "/pipelines/": "pipelines",
-    "/sequences/after/": "scheduled_emails", "/team/": "users", "/team/invitations/": "invitations",
-    "/outbox/of/": "boxes",
-    "/sharing/conversations/": "conversations", "/sharing/grants/": "sharing_grants",
-    "/sharing/mailboxes/": "mailboxes", "/sharing/pipelines/": "pipelines",
-    "/sharing/requests/": "access_requests", "/me/sessions/": "sign_ins", "/me/keys/": "api_keys", "/tracking/mailboxes/": "mailboxes",
-}  # fmt: skip
-#: And of other names in addresses.
-NAMES = {
-    "activity": "activities", "task": "tasks", "field": "fields", "stage": "stages", "view": "saved_views",
-    "made": "imports", "mailbox": "mailboxes", "conversation": "conversations", "contact": "contacts",
-    "box": "boxes", "other": "boxes", "at": "stages", "message": "messages", "user": "users", "person": "users",
-    "pipeline": "pipelines",
-}  # fmt: skip
-#: What is no key.
-PLAIN = {
-    "filename": ["app.css"], "number": ["0", "1"], "column": ["name"], "kind": ["note", "box", "contact"],
-    "name": ["contacts", "timeline", "tasks", "fields", "mail", "conversations", "stage"], "draft": ["r1"],
-    "token": ["unknown"],
-}  # fmt: skip
-
-
-#: Where all that there is goes through the walk; of the rest one each is enough.
-PRIVATE = ("messages", "conversations", "boxes", "contacts", "organizations", "notifications", "pipelines")
-#: Pages that tell the most, to which a short walk goes with what is shared and with what is not.
-MAIN = ("/b/<key>", "/c/<key>", "/p/<key>", "/p/<key>/table", "/contacts/<key>", "/m/<key>")
-#: What of it comes first, where a walk goes to a few of each only: what Alice keeps to herself.
-FIRST = {
-    "messages": f"subject LIKE '%{MAIL}%' DESC",
-    "conversations": f"id IN (SELECT conversation_id FROM messages WHERE subject LIKE '%{MAIL}%') DESC",
-    "boxes": f"name LIKE '%{BOX}%' DESC",
-    "contacts": "name = 'Dana Okafor' DESC",
-}
-
-
-@dataclass(slots=True)
-class Walk:
-    """Every address that the URL map knows, filled in from what there is."""
-
-    app: Flask
-    keys: dict[str, list[str]]
-    secret: str = ""
-    most: int = 9  #: addresses of one route
-    asks: int = 2  #: of the questions that pages take
-
-    def rules(self, method: str) -> list[Rule]:
-        """The routes that take this method."""
-        found = [one for one in self.app.url_map.iter_rules() if method in (one.methods or ())]
-        return sorted((one for one in found if "static" not in one.endpoint), key=lambda one: one.rule)
-
-    def filled(self, rule: Rule) -> list[str]:
-        """Its addresses. Raises `LookupError` with the name of what nobody knows how to fill in."""
-        names = sorted(rule.arguments)
-        choices = [self._values(rule, name) for name in names]
-        adapter = self.app.url_map.bind("localhost")
-        found = itertools.islice(itertools.product(*choices), max(self.most, 2 * (rule.rule in MAIN)))
-        return [adapter.build(rule.endpoint, dict(zip(names, one, strict=True))) for one in found]
-
-    def _values(self, rule: Rule, name: str) -> Sequence[Any]:
-        if name == "secret":
-            return [self.secret]
-        if name in PLAIN:
-            return [int(one) for one in PLAIN[name]] if "int:" + name in rule.rule else PLAIN[name]
-        table = NAMES.get(name) or _longest(rule.rule)
-        if table is None:
-            raise LookupError(f"{rule.endpoint} ({rule.rule}): nothing is known to fill in for <{name}>")
-        found = self.keys.get(table) or ["nothing-there"]
-        return found if table in PRIVATE else found[:1]
-
-    def questions(self) -> Iterator[str]:
-        """Query strings with what pages take from them, for each of the things that are Alice's alone."""
-        yield ""
-        columns = ("messages", "conversations", "contacts", "boxes")
-        rows = itertools.zip_longest(*(self.keys[one] for one in columns), fillvalue="")
-        for message, conversation, contact, box in itertools.islice(rows, 0, 4 * self.asks, 4):
-            asked = {
-                "q": TYPED, "typed": TYPED, "name": TYPED, "to": TYPED, "reply": message, "all": "1",
-                "message": message, "conversation": conversation, "conversations": conversation, "key": conversation,
-                "only": conversation, "contact": contact, "box": box, "show": "all",
-            }  # fmt: skip
-            yield "?" + urlencode(asked)
-
-
-def _longest(rule: str) -> str | None:
-    fitting = [one for one in KEYS if rule.startswith(one)]
-    return KEYS[max(fitting, key=len)] if fitting else None
-
-
-def all_keys(session: Session, team_id: int) -> dict[str, list[str]]:
-    """The keys of everything of a team, by table."""
-    query = text(
-        "SELECT table_name FROM information_schema.columns WHERE column_name IN ('id', 'key', 'team_id') "
-        "AND table_schema = 'public' GROUP BY 1 HAVING count(*) = 3"
-    )
-    return {
-        table: list(
-            session.scalars(
-                text(f"SELECT key FROM {table} WHERE team_id = :t ORDER BY {FIRST.get(table, 'id')}, id"),
-                {"t": team_id},
-            )
-        )
-        for table in session.scalars(query).all()
-    }
-
-
-def form(walk: Walk, turn: int) -> Mapping[str, str]:
-    """What forms take, all in one: each route reads what it knows."""
-
-    def key(table: str) -> str:
-        found = walk.keys.get(table) or [""]
-        return found[turn % len(found)]
-
-    return {
-        "q": TYPED, "typed": TYPED, "name": "Something", "title": "Something", "text": "Something", "subject": "Re: this",
-        "to": CHARLIE, "address": CHARLIE, "box": key("boxes"), "chosen": key("boxes"), "key": key("conversations"),
-        "conversation": key("conversations"), "conversations": key("conversations"), "only": key("conversations"),
-        "choice": f"{key('conversations')} {key('boxes')}", "contact": key("contacts"), "contacts": key("contacts"),
-        "message": key("messages"), "reply": key("messages"), "all": "1", "stage": key("stages"),
-        "pipeline": key("pipelines"), "pipelines": key("pipelines"), "scope": "pipeline", "level": "1", "inside": "1",
-        "grant": key("sharing_grants"), "mailbox": key("mailboxes"), "loser": key("boxes"), "survivor": key("boxes"),
-        "other": key("boxes"), "user": key("users"), "owner": key("users"), "until": "tomorrow", "due": "tomorrow",
-        "value": TYPED, "what": "look", "action": "archive",
-    }  # fmt: skip

@@ -4,186 +4,194 @@ from __future__ import annotations
 
 import json
 import logging
-import re
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from urllib.parse import urlencode
 
 import pytest
-from flask import Flask
-from flask.testing import FlaskClient
-from sqlalchemy import select
+from sqlalchemy import literal, select, true
 from werkzeug.routing import Rule
 
 from scheduler import digests
-from tests.security import canary
-from tests.security.canary import BOX, MAIL, TYPED, House, Walk
+from tests.security import walk
+from tests.security.canary import BOX, MAIL
+from tests.security.conftest import Stage
+from tests.security.walk import WORDS, Eyes, told
 from tests.tracker.domain import NOW
-from tests.tracker.web.factories_web import browser_of
-from tracker.db import Sessions, transaction
+from tracker import sight
 from tracker.events import Event
+from tracker.mailboxes import Mailbox
 from tracker.people import User
+from tracker.sharing import gate
+from tracker.sharing.levels import Level
+from webhooks import live
 from webhooks.bells import telling, words
 from webhooks.bells.notices import Notification
 
-#: Routes that Alice herself gets no page from, with the things that a test has; each with its reason.
+pytestmark = pytest.mark.usefixtures("quick")
+#: Pages that Alice herself does not get with the things that there are; each with its reason.
 UNREACHED = {
-    "calendar.feed": "Bob's: it is walked by its secret",
-    "gmail_drafts.index": "asks Gmail",
-    "gmail_drafts.show": "asks Gmail",
+    "components.broken": "breaks on purpose",
+    "duplicates.look": "asks for two contacts by name: the pages of each are walked",
+    "duplicates.look_organizations": "asks for two organizations by name",
     "files.open_file": "asks Gmail",
+    "gmail_sync.connected": "Google leads there",
     "imports.wrong": "what an import that ran could not read",
+    "sign_in.back": "Google leads there",
 }
-#: Not asked: they would wait for Google, or for ever.
-NOT_ASKED = {"gmail_drafts.index", "gmail_drafts.show", "gmail_drafts.queue", "live.stream"}
+#: Of the pages, so many tell Alice of what is hers alone; of the forms, so many do what she asks.
+TELLING, DOING = 25, 60
 #: What the stream tells of, and where its keys are.
 STREAMED = {"box": "boxes", "contact": "contacts", "pipeline": "pipelines", "stage": "stages"}
-WORDS = re.compile(f"{MAIL}|{BOX}", re.IGNORECASE)
+#: Forms that say who sees what.
+OF_SHARING = ("access.", "sharing", "answering.", "conversation.", "inbox.accept")
 
 
-@pytest.fixture
-def house(sessions: Sessions) -> House:
-    """Alice, her secrets, and the others."""
-    with sessions() as session:
-        return canary.settle(session)
+def soak(*names: str) -> list[object]:
+    """Parameters for the long run only."""
+    return [pytest.param(one, marks=[pytest.mark.soak, pytest.mark.timeout(900)]) for one in names]
 
 
-@pytest.fixture(params=["some", pytest.param("all", marks=pytest.mark.soak)])
-def walk(request: pytest.FixtureRequest, app: Flask, house: House, sessions: Sessions) -> Walk:
-    """What the URL map knows, filled in with the keys of what there is: of all of it, or of what is Alice's."""
-    with sessions() as session:
-        keys = canary.all_keys(session, house.alice.team_id)
-    few = {} if request.param == "all" else {"most": 1, "asks": 1}
-    return Walk(app, keys, house.secret, **few)
+@pytest.fixture(params=["short", *soak("wide")])
+def wide(request: pytest.FixtureRequest) -> bool:
+    """Whether the walk goes to all that there is, rather than to what is Alice's and one of each of the rest."""
+    return bool(request.param == "wide")
 
 
-def found_in(browser: FlaskClient, addresses: Iterable[str]) -> list[str]:
-    """The addresses whose answers hold a word of Alice's, with what stands around it."""
-    leaks = []
-    for address in addresses:
-        answer = browser.get(address)
-        if answer.status_code >= 500:
-            leaks.append(f"{address.split('?')[0]}: {answer.status}")
-        if found := told_at(address.split("?")[0], f"{answer.headers}\n{answer.get_data(as_text=True)}"):
-            leaks.append(found)
-    return leaks
+def leaks_in_forms(stage: Stage, name: str, *, wide: bool = False, only: tuple[str, ...] = ("",)) -> list[str]:
+    """What the answers to all forms tell somebody: about what is Alice's alone, and in what they may see."""
+    eyes, found = stage.eyes(name), []
+    ways = replace(stage.walk(name, wide=wide), most=9 if wide else 2)
+    for rule in ways.rules("POST"):
+        if rule.endpoint.startswith(only):
+            for address in ways.filled(rule):
+                for turn in range(2 if wide else 1):
+                    found.append(eyes.leak(address, eyes.post(address, walk.form(ways, turn))))
+    return [one for one in found if one]
 
 
-def told_at(address: str, said: str) -> str:
-    """Where a word of Alice's stands in an answer, if it does."""
-    found = WORDS.search(said)
-    return f"{address}: …{said[max(0, found.start() - 90) : found.end() + 30]!r}" if found else ""
+def test_alice_gets_everywhere(stage: Stage, alices: tuple[list[str], set[str]]) -> None:
+    """A new route that can't be filled in says so. And she sees her own, or the walk would find nothing for no
+    reason."""
+    telling, lost = alices
+    assert lost == set(UNREACHED)
+    assert len(telling) >= TELLING
+    said = stage.eyes("alice").found(telling)
+    assert any(MAIL in one for one in said)
+    assert any(BOX in one for one in said)
 
 
-def addresses(walk: Walk, *, asking: bool = True) -> list[str]:
-    """Every GET there is: bare, filled in, and with questions."""
-    questions = list(walk.questions()) if asking else [""]
-    found = []
-    for rule in walk.rules("GET"):
-        if rule.endpoint not in NOT_ASKED:
-            for address in walk.filled(rule):
-                found += [address] if rule.arguments else [address + one for one in questions]
-    return found
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_alices_forms_do_something(stage: Stage) -> None:
+    """Else it would say nothing that others' forms tell them nothing."""
+    alice, ways = stage.eyes("alice"), replace(stage.walk("alice"), most=2)
+
+    def works(rule: Rule) -> bool:
+        return any(alice.post(one, walk.form(ways, 0)).status_code < 400 for one in ways.filled(rule))
+
+    with stage.undoing():
+        done = [rule.endpoint for rule in ways.rules("POST") if works(rule)]
+    assert len(done) >= DOING, done
 
 
-def told(leaks: Iterable[str]) -> str:
-    """A leak of each place, and how many there are."""
-    by_place: dict[str, list[str]] = defaultdict(list)
-    for one in leaks:
-        by_place[re.sub(r"/[\w-]{16}\b", "/…", one.split(":")[0])].append(one)
-    return "\n".join(f"{place} ({len(some)}): {some[0]}" for place, some in by_place.items())
-
-
-def test_the_walk_can_go_everywhere(walk: Walk, app: Flask, house: House) -> None:
-    """Each route that takes keys is given some that lead somewhere; a new one that can't be filled in says so.
-    And Alice sees her own everywhere, or the walk would find nothing for no reason."""
-    browser, lost = browser_of(app, house.alice), []
-    seen = told(found_in(browser, [*addresses(walk, asking=False), f"/search?q={TYPED}"]))
-    every = replace(walk, most=9)
-    for rule in walk.rules("GET"):
-        if rule.endpoint not in UNREACHED and rule.arguments and not _leads_somewhere(browser, every, rule):
-            lost.append(f"{rule.endpoint} ({rule.rule})")
-    assert not lost, "\n".join(lost)
-    for place in ("/c/…", "/b/…", "/search", "/inbox", "/m/…/frame", "/p/…"):
-        assert f"{place} (" in seen, place
-    assert MAIL in seen
-    assert BOX in seen
-
-
-def _leads_somewhere(browser: FlaskClient, walk: Walk, rule: Rule) -> bool:
-    return any(browser.get(one).status_code != 404 for one in walk.filled(rule))
-
-
+@pytest.mark.parametrize("name", ["carol", "dora", "nobody", *soak("bob", "zoe")])
 def test_nobody_else_sees_it_anywhere(
-    walk: Walk, app: Flask, house: House, caplog: pytest.LogCaptureFixture
+    stage: Stage, name: str, wide: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    leaks: list[str] = []
-    for name, user in house.people.items():
-        everywhere = addresses(walk, asking=name == "bob" or walk.most > 1)
-        if walk.most == 1 and name in ("carol", "zoe"):  # of the roles walked in whole, a sample is enough
-            everywhere = everywhere[len(name) % 2 :: 4]
-        leaks += [f"{name} {one}" for one in found_in(browser_of(app, user), everywhere)]
-    leaks += [f"nobody {one}" for one in found_in(app.test_client(), addresses(walk))]
-    assert not leaks, f"\n{told(leaks)}"
+    eyes = stage.eyes(name)
+    assert eyes.get("/me").status_code == (302 if name == "nobody" else 200)
+    leaks = eyes.everywhere(stage.walk(name, wide=wide))
+    assert not leaks, told(leaks)
     assert not WORDS.search(caplog.text)
-    assert house.secret not in caplog.text
+    assert not any(one in caplog.text for one in stage.house.secrets.values())
 
 
-@pytest.mark.parametrize("who", ["bob", "dora"])
-def test_no_form_answers_with_it(
-    walk: Walk, app: Flask, house: House, who: str, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.mark.parametrize("name", ["carol", "dora", "nobody", *soak("bob", "zoe")])
+def test_no_form_answers_with_it(stage: Stage, name: str, wide: bool, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    browser, leaks = browser_of(app, house.people[who]), []
-    for turn, rule in enumerate(one for one in walk.rules("POST") if one.endpoint not in NOT_ASKED):
-        for address in walk.filled(rule)[:2]:
-            answer = browser.post(address, data=canary.form(walk, turn), headers={"HX-Request": "true"})
-            if answer.status_code >= 500:
-                leaks.append(f"{address}: {answer.status}")
-            if found := told_at(address, f"{answer.headers}\n{answer.get_data(as_text=True)}"):
-                leaks.append(found)
-        if rule.rule.startswith("/sign-"):
-            browser = browser_of(app, house.people[who])
-    assert not leaks, f"\n{told(leaks)}"
+    with stage.undoing():
+        leaks = leaks_in_forms(stage, name, wide=wide)
+    assert not leaks, told(leaks)
     assert not WORDS.search(caplog.text)
 
 
-def test_nobody_is_told_of_it(house: House, sessions: Sessions) -> None:
-    """Notifications, what is pushed to desktops, digests, and the stream to open pages."""
-    with transaction(sessions) as session:
+@pytest.mark.parametrize("forms", ["of sharing", *soak("all")])
+@pytest.mark.parametrize("name", ["carol", *soak("bob", "dora", "zoe")])
+def test_no_form_opens_it(
+    stage: Stage, alices: tuple[list[str], set[str]], name: str, forms: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever somebody has sent, and it was done: no page tells them more."""
+    with stage.restored():
+        leaks = leaks_in_forms(stage, name, only=("",) if forms == "all" else OF_SHARING)
+        monkeypatch.undo()  # nothing of what was made once
+        leaks += stage.eyes_anew(name).found(alices[0])
+        assert not leaks, told(leaks)
+
+
+def _gate_open(one: gate._Gate) -> object:
+    return literal(int(Level.FULL)) if one.is_level else true()
+
+
+@pytest.mark.parametrize(("fault", "least"), [("gate", 9), ("sight", 6)])
+def test_the_walk_finds_what_is_open(
+    stage: Stage, alices: tuple[list[str], set[str]], fault: str, least: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of mail, were there no gate; of boxes, were everybody's eyes all eyes."""
+    monkeypatch.setattr(stage.engine, "_compiled_cache", {})  # what was compiled has the gate in it
+    if fault == "gate":
+        monkeypatch.setattr(gate._Gate, "answer", _gate_open)
+    else:
+        monkeypatch.setattr(sight, "_options", lambda *_: ())
+        monkeypatch.setattr("tracker.access.seen", lambda *_: true())
+    places = {one.split(":")[0] for one in stage.eyes("bob").found(alices[0])}
+    assert len(places) >= least, places
+
+
+def test_nobody_is_told_of_it(stage: Stage) -> None:
+    """Notifications, what is pushed to desktops, digests: not even of what was put there by mistake."""
+    with stage.sessions() as session:
         while telling.read_some(session, NOW):
             pass
-    with transaction(sessions) as session:
-        digests.write_due(session, "https://tracker.example", NOW)
-        for one in house.people.values():
+        for one in stage.house.people.values():
             user = session.get_one(User, one.id)
             rows = session.scalars(select(Notification).where(Notification.user_id == user.id)).all()
-            rung = json.dumps([said.ring() for said in words.say(session, rows, {user.id: user})])
+            said = words.say(session, rows, {user.id: user})
+            rung = json.dumps([*(one.ring() for one in said), words.summary(said) if said else ""])
+            letter = digests.letter(user, Mailbox(address=user.address), said, "https://tracker.example")
             assert not WORDS.search(rung), rung
+            assert not WORDS.search(repr(letter)), letter
+        session.rollback()
 
 
-def test_the_log_of_what_happened_holds_no_mail(house: House, sessions: Sessions) -> None:
+def test_the_log_of_what_happened_holds_no_mail(stage: Stage) -> None:
     """Every other room reads it, and outbound doors will. What somebody queued names its mail, and is told through
     `scheduler.web.rights.may_be_told` alone: the pages that show it are walked above."""
-    with sessions() as session:
+    with stage.sessions() as session:
         for one in session.scalars(select(Event).where(Event.kind.not_like("email.%"))):
             assert MAIL not in json.dumps(one.data), one.kind
 
 
-@pytest.mark.parametrize("who", ["bob", "carol", "dora", "zoe"])
-def test_the_stream_of_changes_tells_nobody_that_it_changed(
-    app: Flask, house: House, sessions: Sessions, who: str
-) -> None:
+@pytest.mark.parametrize("name", ["bob", "carol", "dora", "zoe", "nobody"])
+def test_the_stream_of_changes_tells_nobody_that_it_changed(stage: Stage, name: str) -> None:
     """Not of her box, nor of mail that is in none, whatever is asked for; and to Alice it does."""
-    with sessions() as session:
-        keys = canary.all_keys(session, house.alice.team_id)
-    names = [f"{kind}:{key}" for kind, table in STREAMED.items() for key in keys[table]]
-    asked = "/live/since?" + urlencode({"cursor": "0.0", "topics": ",".join(names)})
-    hidden = f"box:{keys['boxes'][0]}"
-    assert hidden in browser_of(app, house.alice).get(asked).json["topics"]  # type: ignore[index]
-    said = browser_of(app, house.people[who]).get(asked)
-    assert hidden not in said.text
-    assert not WORDS.search(said.text)
-    assert bool(said.json["topics"]) == (who in ("bob", "carol"))  # type: ignore[index]
+    names = ",".join(f"{kind}:{key}" for kind, table in STREAMED.items() for key in stage.keys[table])
+    hidden = f"box:{stage.keys['boxes'][0]}"
+
+    def since(eyes: Eyes) -> str:
+        return eyes.get("/live/since?" + urlencode({"cursor": "0.0", "topics": names})).text
+
+    def streamed(eyes: Eyes) -> str:
+        seen = live.signed_in(stage.app)(eyes.headers.get("Cookie", ""), names)
+        return (
+            seen.topics if seen and seen.team_id == stage.house.alice.team_id else ""
+        )  # the hub's first question
+
+    ways: list[Callable[[Eyes], str]] = [since, streamed]
+    for way in ways:
+        assert hidden in way(stage.eyes("alice"))
+        said = way(stage.eyes(name))
+        assert hidden not in said
+        assert not WORDS.search(said)
+        assert ("pipeline:" in said or "box:" in said) == (name in ("bob", "carol"))
