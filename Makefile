@@ -40,10 +40,16 @@ bench: $(VENV)/.dev $(VENV)/.postgres  ## Measure syncing, pages, sending, doors
 	$(BIN)/python -m bench.doors
 	$(BIN)/python -m bench.bells
 	$(BIN)/python -m bench.reads
+	$(BIN)/python -m bench.sharing
 
 .PHONY: soak
 soak: $(VENV)/.dev $(VENV)/.postgres  ## Repeat the tests of crashes many times (slow)
 	TRACKER_SOAK=1 $(BIN)/pytest -m soak -n $(JOBS) --timeout 3600
+
+.PHONY: audit
+audit: $(VENV)/.dev  ## Ask pip-audit about known holes in what we depend on (needs the network)
+	$(PIP) pip-audit
+	$(BIN)/pip-audit --disable-pip -r requirements.lock
 
 .PHONY: screenshots
 screenshots: $(VENV)/.dev $(VENV)/.postgres chromium  ## Take the pictures in docs/images/ anew

@@ -31,8 +31,8 @@ from config import postgres
 from config.app import create_app
 from config.rooms import Rooms
 from config.settings import load
-from tracker import migrations, people, pipelines
-from tracker.db import make_engine, make_sessions, utc_now
+from tracker import migrations, people, pipelines, sessions
+from tracker.db import make_engine, make_sessions, transaction, utc_now
 
 FLAT = 1.2  # what counts as flat
 SETTLED = 4  # requests before those that count
@@ -94,9 +94,11 @@ def _desk(cluster: postgres.Cluster, mail: str, size: int) -> Desk:
     app = create_app(settings, rooms)
     with rooms.sessions() as session:
         alice, pages = _pages(session, size)
+    with transaction(rooms.sessions) as session:
+        token = sessions.begin(session, alice, address="127.0.0.1", agent="", now=utc_now())
     browser = app.test_client()
     with browser.session_transaction() as cookie:
-        cookie["user"] = alice.key
+        cookie["user"], cookie["token"] = alice.key, token
     return Desk(engine, rooms, browser, pages)
 
 

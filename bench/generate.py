@@ -35,11 +35,11 @@ SELECT n, :team, 'conversation' || n, 'Topic ' || substr(md5(n::text), 1, 5) || 
        :now - make_interval(mins => n), :now - make_interval(mins => n) + interval '3 hours', :each
 FROM generate_series(1, :conversations) n;
 INSERT INTO messages (id, team_id, key, identity, kin, rfc822_message_id, conversation_id, sent_at, sender_name,
-                      sender_address, sender_normalized, subject, snippet, text, is_reply)
+                      sender_address, sender_normalized, subject, snippet, text, is_reply, outside)
 SELECT (c.id - 1) * :each + m, :team, 'message' || (c.id - 1) * :each + m, sha256((c.id || '.' || m)::bytea),
        sha256(('k' || c.id || '.' || m)::bytea), c.id || '.' || m || '@mail.example', c.id,
        c.first_message_at + make_interval(hours => m - 1), w.name, w.address, w.address, c.subject,
-       left(p.text, 120), p.text, m > 1
+       left(p.text, 120), p.text, m > 1, true
 FROM conversations c
 JOIN contacts k ON k.id = (SELECT min(id) FROM contacts) + (c.id / 3) % :people
 JOIN contact_addresses a ON a.contact_id = k.id
@@ -161,8 +161,7 @@ def write_mail(engine: Engine, messages: int, now: datetime) -> None:
 
 def _write_paragraphs(connection: Connection) -> None:
     """What mails say: a few words are everywhere, most are rare."""
-    random = Random(1)
-    words = ["".join(random.choices("aeiounrstlm", k=random.randrange(3, 10))) for _ in range(8000)]
+    random, words = _words()
     rows = [
         {"n": n, "text": " ".join(words[int(8000 * random.random() ** 3)] for _ in range(70))}
         for n in range(PARAGRAPHS)
@@ -170,6 +169,16 @@ def _write_paragraphs(connection: Connection) -> None:
     connection.execute(text("CREATE UNLOGGED TABLE bench_paragraphs (n bigint PRIMARY KEY, text text)"))
     connection.execute(text("INSERT INTO bench_paragraphs VALUES (:n, :text)"), rows)
     connection.execute(text("ANALYZE bench_paragraphs"))
+
+
+def _words() -> tuple[Random, list[str]]:
+    random = Random(1)
+    return random, ["".join(random.choices("aeiounrstlm", k=random.randrange(3, 10))) for _ in range(8000)]
+
+
+def common_word() -> str:
+    """The word that is in most mails."""
+    return _words()[1][0]
 
 
 def write_boxes(engine: Engine, boxes: int, now: datetime) -> None:

@@ -13,22 +13,25 @@ from flask import Flask
 from config import rooms, teams
 from config.rooms import Rooms
 from config.settings import Settings
-from gmail_sync import sync
+from gmail_sync import sync, web_files
 from gmail_sync import web as gmail_web
+from scheduler import leaving as scheduler_leaving
 from scheduler import web as outbox_web
 from scheduler.calendars import meetings
 from scheduler.web import calendar as web_calendar
 from scheduler.web import reminders as web_reminders
 from scheduler.web import sequences as web_sequences
 from scheduler.web import time_zones as web_time_zones
-from tracker.web import pages
+from tracker.web import frame, pages
 from tracker.web.frame import Frame
 from webhooks import client_address, gmail_push
+from webhooks import leaving as webhooks_leaving
 from webhooks import web as webhooks_web
 from webhooks.web import own_views as web_own_views
 from webhooks.web import privacy as web_privacy
 
 SESSION_DAYS = 30
+LEAVING = (scheduler_leaving, webhooks_leaving)  # they registered what they do when somebody leaves
 
 
 def create_app(settings: Settings, furnished: Rooms | None = None) -> Flask:
@@ -50,6 +53,7 @@ def create_app(settings: Settings, furnished: Rooms | None = None) -> Flask:
         found=lambda session, address, name: teams.found(session, settings.team_name, address, name),
         admins=settings.admin_addresses,
     )
+    web_files.init_app(app, services)
     web_calendar.init_app(app, furnished.jobs, public_url=settings.url)
     web_sequences.init_app(app)
     web_reminders.init_app(app)
@@ -58,7 +62,9 @@ def create_app(settings: Settings, furnished: Rooms | None = None) -> Flask:
     outbox_web.init_app(app, furnished.post, furnished.jobs, soon=settings.offer_soon)
     handed = webhooks_web.Web(furnished.push_cipher, settings.url, push_private=settings.push_private)
     webhooks_web.init_app(app, handed)
-    web_own_views.init_app(app, client_address.networks(settings.trusted_proxies))
+    trusted = client_address.networks(settings.trusted_proxies)
+    web_own_views.init_app(app, trusted)
+    frame.of(app).client_address = lambda: web_own_views.asker(trusted)
     _open_doors(app, settings, furnished)
     return app
 

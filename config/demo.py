@@ -10,7 +10,7 @@ from typing import Any
 import requests
 from sqlalchemy.orm import Session
 
-from config import demo_mail, demo_reads, demo_work, teams
+from config import demo_mail, demo_reads, demo_sharing, demo_work, teams
 from config.rooms import Rooms
 from gmail_sync import oauth, sync
 from gmail_sync.sandbox.demo.story import Box, Days, Money, Story, load
@@ -33,12 +33,23 @@ def seed(rooms: Rooms, sandbox_url: str) -> None:
         for box in story.boxes:
             _box(session, users, story, box, rooms.gmail.now())
         demo_work.seed(session, users, rooms.gmail.now())
+        demo_sharing.seed(session, users, rooms.gmail.now())
     granted = {rep.address: _granted(sandbox_url, rep.address) for rep in story.reps}
     for address, grant in granted.items():
         _connect(rooms, address, grant)
     with transaction(rooms.sessions) as session:
         demo_mail.seed(session, rooms.gmail.now())
     demo_reads.seed(rooms, story, granted, rooms.gmail.now())
+
+
+def settle(rooms: Rooms) -> bool:
+    """What the demo's people say of mail that has been read; whether there is nothing more to do."""
+    try:
+        with transaction(rooms.sessions) as session:
+            return demo_sharing.settle(session, rooms.gmail.now())
+    except Exception:  # a demo that somebody has played with goes on without
+        log.exception("The demo's people could not say what they share")
+        return True
 
 
 def _granted(sandbox_url: str, address: str) -> Mapping[str, Any]:

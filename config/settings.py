@@ -25,6 +25,7 @@ GOOGLE_AUTH = "https://accounts.google.com/o/oauth2/v2/auth"
 GOOGLE_TOKEN = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address, not a secret
 GOOGLE_CERTS = "https://www.googleapis.com/oauth2/v3/certs"
 SECRET_LENGTH = 32  # characters, at least
+_NOTHING: dict[str, Any] = {}
 
 
 class SettingsError(Exception):
@@ -152,7 +153,9 @@ class Settings(BaseSettings):
         """These settings with a secret key, made and kept in the data folder when none was given."""
         if self.secret_key:
             return self
-        return self.model_copy(update={"secret_key": _kept_secret(self.data_dir / "secret_key")})
+        present, *former = kept_secrets(self.data_dir)
+        old = " ".join([*self.old_secret_keys.split(), *former])
+        return self.model_copy(update={"secret_key": present, "old_secret_keys": old})
 
     def environment(self) -> dict[str, str]:
         """These settings as environment variables, for the processes that `tracker up` starts."""
@@ -160,15 +163,17 @@ class Settings(BaseSettings):
         return {f"TRACKER_{name.upper()}": str(value) for name, value in dumped.items()}
 
 
-def _kept_secret(path: Path) -> str:
+def kept_secrets(data_dir: Path) -> list[str]:
+    """The secret keys that are kept in the data folder, the present one first; one is made if there is none."""
+    path = data_dir / "secret_key"
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         if not path.exists():
             _make_secret(path)
-        kept = path.read_text().strip()
+        kept = path.read_text().split()
     except PermissionError:
         raise SettingsError(f"{path} can't be read: run as the user whom it belongs to") from None
-    if len(kept) < SECRET_LENGTH:
+    if not kept or any(len(one) < SECRET_LENGTH for one in kept):
         raise SettingsError(
             f"{path} holds no whole secret key: put the former one back, or delete the file and a new one is made "
             "(people then sign in again, and mailboxes have to be connected again)"
@@ -176,19 +181,41 @@ def _kept_secret(path: Path) -> str:
     return kept
 
 
+def keep_secrets(data_dir: Path, keys: list[str]) -> None:
+    """Keep these secret keys in the data folder, the present one first: all, or, after a crash, as before."""
+    path = data_dir / "secret_key"
+    half = _written_aside(path, keys)
+    half.replace(path)
+
+
+def _written_aside(path: Path, keys: list[str]) -> Path:
+    descriptor, half = tempfile.mkstemp(prefix="secret_key.", dir=path.parent)
+    with os.fdopen(descriptor, "w") as file:
+        file.write("\n".join(keys) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return Path(half)
+
+
 def _make_secret(path: Path) -> None:
     # The name appears with the whole key behind it, whenever we crash and whoever reads meanwhile; of two
     # processes that start at once, one links its key and both read that.
-    descriptor, half = tempfile.mkstemp(prefix="secret_key.", dir=path.parent)
+    half = _written_aside(path, [new_secret()])
     try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(48) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
         with suppress(FileExistsError):
             os.link(half, path)
     finally:
-        Path(half).unlink()
+        half.unlink()
+
+
+def new_secret() -> str:
+    """A secret key: 384 random bits."""
+    return secrets.token_urlsafe(48)
+
+
+def keeps_secret_itself() -> bool:
+    """Whether the secret key is the data folder's, and not the operator's."""
+    return Settings(**_NOTHING).secret_key is None
 
 
 def load(**overrides: Any) -> Settings:

@@ -7,7 +7,10 @@ from scheduler import calendar, emails, reminders, sequence_plans, sequences, sn
 from scheduler.calendars import team_days
 from scheduler.zones import store as zone_store
 from tracker import (
+    access,
+    access_requests,
     activities,
+    api_keys,
     boxes,
     contacts,
     conversations,
@@ -16,6 +19,7 @@ from tracker import (
     fields,
     filing,
     imports,
+    invitations,
     links,
     mailboxes,
     messages,
@@ -23,21 +27,26 @@ from tracker import (
     people,
     pipelines,
     readers,
+    reading_log,
+    sessions,
     snoozes,
     tasks,
     totals,
     views,
 )
 from tracker.db import Base
+from tracker.sharing import tables as sharing
 from webhooks import hits, own_side, tracking_settings, tracks
 from webhooks.bells import deliveries, notices, subscriptions, wishes
 
 SLICES = (
-    people, mailboxes, messages, conversations, organizations, contacts, pipelines, fields, boxes, filing, events,
-    readers,
-    facts, totals, tasks, activities, links, views, snoozes, imports,
+    people, invitations, sessions, api_keys,
+    mailboxes, messages, conversations, organizations, contacts, pipelines, fields, boxes, access,
+    filing, events, readers,
+    sharing, facts, totals, tasks, activities, links, views, snoozes, imports,
     budget, wanted, tracks, tracking_settings, hits, own_side, emails, zone_store,
     snippets, calendar, team_days, sequence_plans, sequences, reminders,
     notices, wishes, subscriptions, deliveries,
+    access_requests, reading_log,
 )  # fmt: skip
 metadata = Base.metadata

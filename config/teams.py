@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from tracker import people, pipelines
-from tracker.people import Role, User
+from tracker.people import PeopleError, Role, User
 from tracker.pipelines import FieldTemplate, StageTemplate, Template
 
 SHIPPED = Path(__file__).parent / "pipelines"
@@ -36,6 +36,16 @@ def _template(path: Path) -> Template:
             for field in told["fields"]
         ),
     )
+
+
+def found_another(session: Session, team_name: str, address: str) -> User:
+    """Found a team beside those that there are. Raises `PeopleError`: a person belongs to one team."""
+    name = " ".join(team_name.split())
+    if not name:
+        raise PeopleError("Give the team a name")
+    if people.by_address(session, address) is not None:
+        raise PeopleError(f"{address} is in a team already, and a person belongs to one")
+    return found(session, name, address, "")
 
 
 def found(session: Session, team_name: str, address: str, name: str) -> User:

@@ -24,6 +24,7 @@ from tracker import migrations
 
 RESTART_SECONDS = (1, 2, 5, 10, 30)  # after a crash; a process that ran a minute starts anew
 STOP_SECONDS = 25
+SETTLE_SECONDS = 3  # between two looks whether the demo's mail is read
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PUSH_ACCOUNT = "gmail-push@sandbox-project.iam.gserviceaccount.com"
 
@@ -106,6 +107,8 @@ class Up:
                     settings = self._start_sandbox(settings)
                 self._prepare(settings)
                 self._start(settings)
+                if self.with_demo:
+                    self._watch(until=_demo_is_settled(stack, settings))
                 self._watch()
             except KeyboardInterrupt:
                 self.say("Stopping; your data stays")
@@ -170,8 +173,8 @@ class Up:
         _answer(f"{_local_url(settings)}/healthz", self.children[-2])
         self.say(f"\n  Tracker is at {settings.url}\n  Ctrl-C stops it; your data stays in {settings.data_dir}/\n")
 
-    def _watch(self) -> None:
-        while True:
+    def _watch(self, until: Callable[[], bool] = lambda: False) -> None:
+        while not until():
             for child in self.children:
                 child.look(self.say)
             time.sleep(0.5)
@@ -183,6 +186,24 @@ class Up:
         deadline = time.monotonic() + STOP_SECONDS
         for child in reversed(self.children):
             child.wait(deadline)
+
+
+def _demo_is_settled(stack: ExitStack, settings: Settings) -> Callable[[], bool]:
+    """Asks now and then whether the demo's mail is read, and lets its people say what they have to say of it."""
+    from config import demo
+
+    rooms = furnish(settings)
+    stack.callback(rooms.close)
+    asked = 0.0
+
+    def look() -> bool:
+        nonlocal asked
+        if time.monotonic() < asked + SETTLE_SECONDS:
+            return False
+        asked = time.monotonic()
+        return demo.settle(rooms)
+
+    return look
 
 
 def _local_url(settings: Settings) -> str:

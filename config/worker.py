@@ -7,13 +7,13 @@ import gc
 from functools import partial
 
 from config.rooms import Rooms
-from gmail_sync import sync
-from scheduler import digests, due, looking, preparing, reminders, time_zones
+from gmail_sync import farewell, sync
+from scheduler import digests, due, leaving, looking, preparing, reminders, time_zones
 from scheduler.calendars import jobs as calendar_jobs
 from scheduler.clock import Clock, Tick
 from scheduler.dispatch import Dispatcher
 from scheduler.post import Post
-from tracker import facts, totals
+from tracker import facts, reading_log, sessions, totals
 from tracker.db import Sessions, transaction
 from webhooks import own_side, privacy
 from webhooks.bells import deliveries, notices
@@ -33,6 +33,8 @@ def ticks(rooms: Rooms) -> list[Tick]:
     return [
         Tick("gmail_sync.wake", look, partial(sync.wake_due, rooms.jobs, rooms.gmail)),
         Tick("gmail_sync.check", CHECK_SECONDS, partial(sync.check_due, rooms.jobs, rooms.gmail)),
+        Tick("gmail_sync.farewell", TIDY_SECONDS, partial(farewell.wake_due, rooms.jobs, rooms.gmail)),
+        Tick("sessions.tidy", HOUR_SECONDS, partial(tidy_sessions, rooms)),
         Tick("scheduler.prepare", DRAFTS_SECONDS, partial(preparing.wake_due, rooms.jobs, rooms.post)),
         Tick("scheduler.look", TIDY_SECONDS, partial(looking.look_due, rooms.jobs, rooms.post)),
         Tick("scheduler.arrive", look, partial(looking.arrive_all, rooms.post)),
@@ -52,6 +54,7 @@ def ticks(rooms: Rooms) -> list[Tick]:
         Tick("bells.tidy", HOUR_SECONDS, partial(tidy_bells, rooms)),
         Tick("totals.add_up", TIDY_SECONDS, partial(add_up, rooms.sessions)),
         Tick("facts.audit", TIDY_SECONDS, partial(audit, rooms.sessions, facts.Audit())),
+        Tick("reading_log.forget", HOUR_SECONDS, partial(forget_readings, rooms)),
         Tick("privacy.forget", TIDY_SECONDS, partial(forget, rooms)),
         Tick("time_zones.look", TIDY_SECONDS, partial(look_at_zones, rooms, time_zones.Round())),
     ]
@@ -95,6 +98,14 @@ def forget(rooms: Rooms) -> None:
             return
 
 
+def forget_readings(rooms: Rooms) -> None:
+    """Forget who read mail of others long ago."""
+    forgotten = reading_log.AT_ONCE
+    while forgotten == reading_log.AT_ONCE:
+        with transaction(rooms.sessions) as session:
+            forgotten = reading_log.forget(session, rooms.gmail.now())
+
+
 def digest(rooms: Rooms) -> None:
     """Queue the digests that are due."""
     with transaction(rooms.sessions) as session:
@@ -109,6 +120,14 @@ def tidy_bells(rooms: Rooms) -> None:
     while True:
         with transaction(rooms.sessions) as session:
             if not deliveries.tidy(session, now) + notices.tidy(session, now):
+                return
+
+
+def tidy_sessions(rooms: Rooms) -> None:
+    """Forget sign-ins that ended long ago."""
+    while True:
+        with transaction(rooms.sessions) as session:
+            if not sessions.tidy(session, rooms.gmail.now()):
                 return
 
 
@@ -135,6 +154,8 @@ def run(rooms: Rooms) -> None:
     """Work until a signal says stop; jobs under way are finished first."""
     settle_memory()
     sync.register(rooms.jobs, rooms.gmail)
+    farewell.register(rooms.jobs, rooms.gmail)
+    leaving.init(rooms.post)
     preparing.register(rooms.jobs, rooms.post)
     looking.register(rooms.jobs, rooms.post)
     calendar_jobs.register(rooms.jobs, rooms.post, private=rooms.settings.calendar_private)

@@ -1,4 +1,4 @@
-"""Takes the pictures in docs/images/ anew, from a demo of its own (`make screenshots`)."""
+"""Takes the pictures in docs/images/ anew (`make screenshots`), all or those named, from a demo of its own."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlencode
 
 import requests
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, StorageState, expect, sync_playwright
@@ -26,6 +27,8 @@ from tests.browser.chromium import find  # noqa: E402
 
 REP = "alice@juniper.example"
 BOX, ORGANIZATION = "Blue Kestrel: 240 totes", "Blue Kestrel Logistics"
+WITHHELD, SHARED = "Validated monitoring for vaccine totes", "Cold room monitoring for a seed collection"
+UNFOLDED = {"who": "Who can see this"}  # what is opened on a page, by its picture
 SETTLE_SECONDS = 130  # the mailboxes are read, zones are known, and the first answers have come
 DRAWN_MS = 400  # what scripts and transitions still do after the page has loaded
 
@@ -64,22 +67,26 @@ def main() -> None:
         try:
             _wait(f"http://127.0.0.1:{port}/healthz")
             time.sleep(SETTLE_SECONDS)
-            _take(f"http://127.0.0.1:{port}")
+            _take(f"http://127.0.0.1:{port}", sys.argv[1:])
         finally:
             demo.send_signal(signal.SIGTERM)
             demo.wait(60)
 
 
-def _take(url: str) -> None:
+def _take(url: str, names: Collection[str]) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find(), args=["--no-sandbox"])
         context = LOOKS[0].context(browser, url)
         state, addresses = _sign_in(context.new_page(), url), _addresses(context.new_page())
         context.close()
         for look in LOOKS:
-            _album(browser, url, look, {"sign-in": "/sign-in"})
-            _album(browser, url, look, addresses, state)
+            _album(browser, url, look, _wanted({"sign-in": "/sign-in"}, names))
+            _album(browser, url, look, _wanted(addresses, names), state)
         browser.close()
+
+
+def _wanted(addresses: Mapping[str, str], names: Collection[str]) -> Mapping[str, str]:
+    return {name: address for name, address in addresses.items() if not names or name in names}
 
 
 def _sign_in(page: Page, url: str) -> StorageState:
@@ -97,6 +104,7 @@ def _addresses(page: Page) -> Mapping[str, str]:
     sales, connections = (_at(pipelines, name) for name in ("Sales", "Connections"))
     page.goto("/search?q=kestrel")
     box, organization = _at(page, BOX), _at(page, ORGANIZATION)
+    withheld, shared = (_conversation(page, subject) for subject in (WITHHELD, SHARED))
     page.goto(organization)
     contact = page.locator("main .person-who a").first.get_attribute("href") or ""
     return {
@@ -122,7 +130,15 @@ def _addresses(page: Page) -> Mapping[str, str]:
         "settings": f"{sales}/settings/stages",
         "components": "/components",
         "mailboxes": "/mailboxes",
+        "withheld": withheld,
+        "who": shared,
+        "team": "/team",
     }
+
+
+def _conversation(page: Page, subject: str) -> str:
+    page.goto(f"/search?{urlencode({'q': subject})}")
+    return str(page.locator("main a[href^='/c/']").first.get_attribute("href"))
 
 
 def _at(where: Page | Locator, name: str) -> str:
@@ -140,6 +156,10 @@ def _album(
         # Not until the network is idle: it never is, with the stream of news open.
         page.goto(address, wait_until="load")
         expect(page.locator("h1").first).to_be_attached()
+        if name in UNFOLDED:
+            page.get_by_text(UNFOLDED[name], exact=True).first.click()
+            expect(page.locator(".shared-body .seers").first).to_be_visible()
+            page.mouse.move(0, 0)
         page.wait_for_timeout(DRAWN_MS)
         page.screenshot(path=IMAGES / f"{name}{look.suffix}.png")
     context.close()

@@ -95,7 +95,7 @@ def _copy(mail: ParsedMessage) -> dict[str, Any]:
         "internal_date": mail.internal_date,
         "size_estimate": mail.size_estimate,
         "headers": [list(header) for header in mail.headers],
-        "bcc": [{"name": one.name, "address": one.address} for one in mail.bcc],
+        "bcc": [{"name": one.name, "address": one.address, "normalized": one.normalized} for one in mail.bcc],
         "attachments": [
             {
                 "part_id": one.part_id,

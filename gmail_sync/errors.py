@@ -19,6 +19,19 @@ class QuotaWait(Transient):
     """The mailbox's own budget is spent for now; nothing was asked of Gmail."""
 
 
+class KeyMissing(Transient):
+    """What opens the mailbox is encrypted with a key that we were not started with: nothing is wrong at Gmail,
+    and all is well again once the operator has put the key back. The text is for the mailbox's owner."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Tracker can't open what it has kept of this mailbox's access: it was encrypted with a secret key "
+            "that Tracker was not started with. Whoever runs Tracker puts that key into "
+            "TRACKER_OLD_SECRET_KEYS and starts it again",
+            300.0,
+        )
+
+
 class Permanent(GmailError):
     """Trying again changes nothing."""
 

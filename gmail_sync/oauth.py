@@ -5,11 +5,12 @@ One authorization-code flow with PKCE (RFC 7636), `state` and `nonce` serves bot
 
 from __future__ import annotations
 
+import hmac
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import jwt
 import requests
@@ -30,6 +31,10 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 class SignInError(Exception):
     """Google's answer can't be believed or did not come; the text is for the person."""
+
+
+class NotBegun(SignInError):
+    """Nobody came back from a flow of ours: any page may send a browser here, and it proves nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,7 @@ class Identity:
     subject: str
     address: str
     name: str
+    workspace: str = ""  #: the domain of the Workspace that the account belongs to (`hd`); empty for anybody's own
 
 
 def begin(google: Google, redirect_uri: str, *, gmail: bool, nonce: str, login_hint: str = "") -> Begun:
@@ -78,12 +84,12 @@ def finish(
 ) -> tuple[Identity, dict[str, Any]]:
     """Finish a flow with the answer's query parameters; who signed in, and the credentials to keep.
 
-    `kept` holds what `begin` gave. Raises `SignInError`.
+    `kept` holds what `begin` gave. Raises `SignInError`; `NotBegun` before Google is asked anything.
     """
     if answer.get("error"):
-        raise SignInError("You did not agree on Google's page, so nothing was changed")
-    if not kept.get("state") or answer.get("state") != kept["state"]:
-        raise SignInError("This sign-in was not begun here, or took too long; please begin again")
+        raise NotBegun("You did not agree on Google's page, so nothing was changed")
+    if not kept.get("state") or not _same(answer.get("state", ""), kept["state"]):
+        raise NotBegun("This sign-in was not begun here, or took too long; please begin again")
     flow = _flow(google, redirect_uri, gmail)
     flow.code_verifier = kept["code_verifier"]
     try:
@@ -108,11 +114,45 @@ def verify(google: Google, token: str, nonce: str) -> Identity:
         claims = id_token.verify_token(token, Request(), audience=google.client_id, certs_url=google.certs_url)
     except (GoogleAuthError, ValueError, jwt.PyJWTError) as error:
         raise SignInError("Google's identity token can't be trusted; please begin again") from error
-    if claims.get("iss") not in GOOGLE_ISSUERS or claims.get("nonce") != nonce:
+    if claims.get("iss") not in GOOGLE_ISSUERS or not nonce or not _same(claims.get("nonce"), nonce):
         raise SignInError("Google's identity token was not meant for this sign-in; please begin again")
+    if not _for_us(google, claims):
+        raise SignInError("Google's identity token was made for another application; please begin again")
     if claims.get("email_verified") is not True or not claims.get("email"):
         raise SignInError("Google has not verified this account's e-mail address")
-    return Identity(str(claims["sub"]), str(claims["email"]), str(claims.get("name") or ""))
+    workspace = claims.get("hd")
+    return Identity(
+        str(claims["sub"]),
+        str(claims["email"]),
+        str(claims.get("name") or ""),
+        workspace.lower() if isinstance(workspace, str) else "",
+    )
+
+
+def _for_us(google: Google, claims: Mapping[str, Any]) -> bool:
+    """Whether a token is ours alone, and ends: the library lets others be named too, and no end."""
+    ours = claims.get("aud") in (google.client_id, [google.client_id])
+    return (
+        ours
+        and claims.get("azp", google.client_id) == google.client_id
+        and bool(claims.get("exp") and claims.get("sub"))
+    )
+
+
+def _same(one: object, other: str) -> bool:
+    return isinstance(one, str) and hmac.compare_digest(one.encode(), other.encode())
+
+
+def revoke(kept: Mapping[str, Any], *, timeout: float = 20.0) -> bool:
+    """Withdraw what Google gave us of an account; whether Google says that it is void. Raises `RequestException`.
+
+    `timeout` is in seconds.
+
+    Source: https://developers.google.com/identity/protocols/oauth2/web-server#tokenrevoke
+    """
+    address = urljoin(kept["token_uri"], "/revoke")
+    answer = requests.post(address, data={"token": kept["refresh_token"]}, timeout=timeout, allow_redirects=False)
+    return answer.status_code in (200, 400)  # 400: it was void already
 
 
 def credentials(kept: Mapping[str, Any]) -> Credentials:

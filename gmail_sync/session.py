@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from gmail_sync import oauth
 from gmail_sync.budget import READING_SHARE, Budget, NoBudget
 from gmail_sync.client import Gmail
-from gmail_sync.errors import AuthRevoked
+from gmail_sync.errors import AuthRevoked, KeyMissing
 from gmail_sync.vault import Vault, VaultError
 from tracker.db import Sessions, transaction, utc_now
 from tracker.mailboxes import Mailbox, State
@@ -62,13 +62,14 @@ class Services:
             yield sync
 
     def door(self, mailbox: Mailbox, budget: Budget | NoBudget) -> Gmail:
-        """A mailbox's door to Gmail, to be closed by whoever opens it. Raises `AuthRevoked`."""
+        """A mailbox's door to Gmail, to be closed by whoever opens it. Raises `AuthRevoked`, `KeyMissing`."""
         if mailbox.credentials is None:
             raise AuthRevoked("There are no credentials for this mailbox")
         try:
             credentials = oauth.credentials(self.vault.open(mailbox.credentials))
         except VaultError as error:
-            raise AuthRevoked(str(error)) from error
+            # Not the owner's to mend: between two steps of a new key, a worker may still know the former only.
+            raise KeyMissing from error
         return Gmail(credentials, self.google.api_url, budget)
 
     @contextmanager

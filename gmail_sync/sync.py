@@ -10,7 +10,7 @@ from functools import partial
 from sqlalchemy.orm import Session
 
 from gmail_sync import backfill, check, fetch, history, wanted, watch
-from gmail_sync.errors import HistoryExpired, NeedsAttention, Permanent, Transient
+from gmail_sync.errors import HistoryExpired, KeyMissing, NeedsAttention, Permanent, Transient
 from gmail_sync.session import Busy, CursorMoved, Services, Superseded, Sync
 from tracker import mailboxes
 from tracker.db import transaction
@@ -90,7 +90,7 @@ def _guarded(services: Services, mailbox_id: int, work: Callable[[Sync], None]) 
         log.info("Mailbox %s was disconnected or connected anew meanwhile", mailbox_id)
     except NeedsAttention as error:
         _ask_for_attention(services, mailbox, str(error))
-    except Permanent as error:
+    except (Permanent, KeyMissing) as error:
         _put_aside(services, mailbox_id, str(error))
     except Transient as error:
         raise Again(error.retry_after, str(error)) from error
@@ -107,7 +107,7 @@ def _ask_for_attention(services: Services, mailbox: Mailbox, reason: str) -> Non
 
 
 def _put_aside(services: Services, mailbox_id: int, words: str) -> None:
-    """Gmail refuses the mailbox as a whole, and asking again at once changes nothing."""
+    """Gmail refuses the mailbox as a whole, or we can't open it; asking again at once changes nothing."""
     log.error("Mailbox %s: %s", mailbox_id, words)
     with transaction(services.sessions) as session:
         mailboxes.put_aside(session, mailbox_id, words, services.now() + REFUSED_FOR)

@@ -29,7 +29,12 @@ class Vault:
         try:
             return self._cipher.open(sealed)
         except SecretsError:
-            raise VaultError(
-                "The stored credentials were encrypted with another TRACKER_SECRET_KEY; set the former one in "
-                "TRACKER_OLD_SECRET_KEYS, or connect the mailbox again"
-            ) from None
+            raise VaultError("The stored credentials were encrypted with another secret key") from None
+
+    def with_key(self, secret_key: str) -> Cipher:
+        """What opens what only this key has encrypted."""
+        return self._cipher.with_key(secret_key)
+
+    def reseal(self, sealed: bytes) -> bytes:
+        """The same content, encrypted with the present key. Raises `SecretsError`."""
+        return self._cipher.reseal(sealed)

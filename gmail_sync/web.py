@@ -1,37 +1,32 @@
-"""Pages of the slice: signing in with Google, connecting a mailbox, and how the mailboxes are."""
+"""Pages of the slice: connecting a mailbox, and how the mailboxes are. Signing in is `web_sign_in`'s."""
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from flask import Blueprint, Flask, abort, current_app, redirect, render_template, request, session, url_for
+from flask import Blueprint, Flask, abort, current_app, render_template, request, url_for
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
 
-from gmail_sync import backfill, oauth, sync
+from gmail_sync import backfill, farewell, flows, oauth, sync, web_sign_in
 from gmail_sync.backfill import Progress
 from gmail_sync.budget import Units
-from gmail_sync.oauth import Identity, SignInError
+from gmail_sync.joining import Found, House
+from gmail_sync.oauth import SignInError
 from gmail_sync.session import Services
+from gmail_sync.web_sign_in import Door
 from tracker import mailboxes, people
 from tracker.addresses import normalize
 from tracker.jobs import Jobs
 from tracker.mailboxes import Backfill, Health, Mailbox, State
-from tracker.people import Role, User
+from tracker.people import PeopleError, Role, User
 from tracker.web import frame
 from tracker.web.forms import done
-from tracker.web.frame import NavItem, Page, db, now, public, user, viewer
+from tracker.web.frame import NavItem, Page, db, now, user, viewer
 
 bp = Blueprint("gmail_sync", __name__, template_folder="templates")
 EXTENSION = "gmail_sync"
-FLOW = "flow"  #: a sign-in or connection on its way, in the person's signed cookie
-NEXT = "next"
-
-#: Makes a team with its first admin out of an address and a name.
-Found = Callable[[Session, str, str], User]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +36,6 @@ class Web:
     services: Services
     jobs: Jobs
     public_url: str
-    found: Found
-    admins: frozenset[str]  #: normal forms of the addresses that may found the team; empty: whoever is first
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,105 +56,6 @@ def _web() -> Web:
     return found
 
 
-# -- signing in
-
-
-@bp.get("/sign-in")
-@public
-def sign_in() -> Page:
-    """One button."""
-    if frame.user_or_none() is not None:
-        return redirect("/")
-    return _sign_in_page()
-
-
-def _sign_in_page(problem: str = "", status: int = 200) -> tuple[str, int]:
-    return render_template("gmail_sync/sign_in.html", problem=problem, next=request.args.get(NEXT, "")), status
-
-
-@bp.post("/sign-in")
-@public
-def begin_sign_in() -> Page:
-    """Off to Google's consent page."""
-    return _begin("sign-in", frame.local_path(request.form.get(NEXT)))
-
-
-def _begin(kind: str, onwards: str, login_hint: str = "") -> Page:
-    gmail = kind == "connect"
-    begun = oauth.begin(
-        _web().services.google,
-        _redirect_uri(kind),
-        gmail=gmail,
-        nonce=secrets.token_urlsafe(24),
-        login_hint=login_hint,
-    )
-    kept = {name: value for name, value in asdict(begun).items() if name != "address"}
-    session[FLOW] = {**kept, "kind": kind, NEXT: onwards}
-    return redirect(begun.address, 303)
-
-
-def _redirect_uri(kind: str) -> str:
-    endpoint = "gmail_sync.connected" if kind == "connect" else "gmail_sync.signed_in"
-    return _web().public_url + url_for(endpoint)
-
-
-def _kept(kind: str) -> Mapping[str, str]:
-    """What was kept of the flow of this kind, once; nothing if it was not begun here."""
-    kept = session.pop(FLOW, None)
-    return kept if isinstance(kept, dict) and kept.get("kind") == kind else {}
-
-
-@bp.get("/sign-in/callback")
-@public
-def signed_in() -> Page:
-    """Back from Google."""
-    kept = _kept("sign-in")
-    try:
-        identity, _ = oauth.finish(
-            _web().services.google, _redirect_uri("sign-in"), kept, request.args, gmail=False
-        )
-    except SignInError as error:
-        return _sign_in_page(str(error), 400)
-    known = _known(identity)
-    if known is None:
-        admins = [one.address for one in _admins()]
-        return render_template("gmail_sync/unknown.html", address=identity.address, admins=admins), 403
-    frame.sign_in(known)
-    return redirect(frame.local_path(kept.get(NEXT)))
-
-
-def _known(identity: Identity) -> User | None:
-    """The user that Google vouches for; the first one founds the team."""
-    found = people.by_address(db(), identity.address) or _newcomer(identity)
-    if found is None or found.google_subject not in (None, identity.subject):
-        return None
-    found.google_subject, found.signed_in_at = identity.subject, now()
-    return found
-
-
-def _newcomer(identity: Identity) -> User | None:
-    team, may_found = people.first_team(db()), normalize(identity.address) in _web().admins
-    if team is None:
-        nobody_named = not _web().admins
-        return _web().found(db(), identity.address, identity.name) if may_found or nobody_named else None
-    if not may_found:
-        return None
-    return people.add_user(db(), team.id, identity.address, name=identity.name, role=Role.ADMIN)
-
-
-def _admins() -> Sequence[User]:
-    team = people.first_team(db())
-    return [one for one in people.of_team(db(), team.id) if one.role == Role.ADMIN] if team else []
-
-
-@bp.post("/sign-out")
-@public
-def sign_out() -> Page:
-    """Forget who this is."""
-    session.clear()
-    return redirect(url_for("gmail_sync.sign_in"), 303)
-
-
 # -- connecting
 
 
@@ -170,27 +64,32 @@ def connect() -> Page:
     """Off to Google's consent page, to let us read, label, draft and send."""
     if viewer().role == Role.GUEST:
         abort(403)
-    return _begin("connect", "", request.form.get("address") or user().address)
+    hint = request.form.get("address") or user().address
+    return flows.begin(_web().services.google, "connect", _back(), "", now(), login_hint=hint[:320])
+
+
+def _back() -> str:
+    return _web().public_url + url_for("gmail_sync.connected")
 
 
 @bp.get("/mailboxes/callback")
 def connected() -> Page:
     """Back from Google: keep the credentials, and begin to read."""
-    web, kept, who = _web(), _kept("connect"), user()
+    web, kept, who = _web(), flows.kept("connect", now()), user()
     frame.release()
     try:
-        identity, credentials = oauth.finish(
-            web.services.google, _redirect_uri("connect"), kept, request.args, gmail=True
-        )
+        identity, credentials = oauth.finish(web.services.google, _back(), kept, request.args, gmail=True)
     except SignInError as error:
         return _page(str(error)), 400
     sealed = web.services.vault.seal(credentials)
     try:
         mailbox = mailboxes.connect(db(), who, identity.address, sealed, now())
+    except PeopleError as error:  # removed, or made a guest, while they were at Google
+        gone = db().scalar(select(User.removed_at).where(User.id == who.id)) is not None
+        db().rollback()
+        return web_sign_in.refused(str(error)) if gone else (_page(str(error)), 403)
     except PermissionError:
-        problem = (
-            f"{identity.address} is connected by somebody else of the team; it needs to be connected only once"
-        )
+        problem = f"{identity.address} is connected by somebody else already; it needs to be connected only once"
         return _page(problem), 409
     _wake(mailbox)
     return done(f"{mailbox.address} is connected; your mail is being read, the newest first", "gmail_sync.show")
@@ -225,7 +124,7 @@ def _lines() -> list[Line]:
     who, services = viewer(), _web().services
     admin = who.role == Role.ADMIN
     found = mailboxes.of_team(db(), who.team_id) if admin else mailboxes.of_user(db(), user().id)
-    names = {one.id: one.name for one in people.of_team(db(), who.team_id)}
+    names = {one.id: one.name for one in people.of_team(db(), who.team_id, removed=True)}
     spent = select(Units.mailbox_id, func.sum(Units.units)).where(Units.team_id == who.team_id)
     units = dict(db().execute(spent.group_by(Units.mailbox_id)).all())
     return [
@@ -280,12 +179,16 @@ def check_now(key: str) -> Page:
 
 @bp.post("/mailboxes/<key>/disconnect")
 def disconnect(key: str) -> Page:
-    """Stop reading; what was read stays."""
+    """Stop reading, and have Google end our access; what was read stays."""
     mailbox = _allowed(key)
+    words = f"{mailbox.address} is disconnected; what was read stays"
     if mailboxes.move(db(), mailbox.id, State.DISCONNECTED, reason=None, now=now()):
         db().refresh(mailbox)
-        mailbox.credentials = None
-    return done(f"{mailbox.address} is disconnected; what was read stays", "gmail_sync.show")
+        sealed, mailbox.credentials = mailbox.credentials, None
+        frame.release()  # it is disconnected, whatever Google says
+        if sealed is not None and not farewell.revoke_soon(_web().services, mailbox, sealed):
+            words += ". Google did not confirm that our access ended: remove Tracker from the account’s apps there"
+    return done(words, "gmail_sync.show")
 
 
 def init_app(
@@ -302,10 +205,14 @@ def init_app(
     `public_url` is how Google sends people back to us; `found` makes the first team; `admins` are the addresses
     that may do so (empty: whoever comes first).
     """
-    app.extensions[EXTENSION] = Web(services, jobs, public_url, found, frozenset(map(normalize, admins)))
+    house = House(found, frozenset(map(normalize, admins)))
+    app.extensions[EXTENSION] = Web(services, jobs, public_url)
+    app.extensions[web_sign_in.EXTENSION] = Door(services.google, public_url, house)
     app.register_blueprint(bp)
+    app.register_blueprint(web_sign_in.bp)
     put_up = frame.of(app)
-    put_up.sign_in_endpoint, put_up.sign_out_endpoint = "gmail_sync.sign_in", "gmail_sync.sign_out"
+    put_up.sign_in_endpoint, put_up.sign_out_endpoint = "sign_in.show", "sign_in.leave"
+    put_up.after_leaving.append(lambda left: [farewell.wake(jobs, one) for one in left])
     put_up.connect_endpoint = "gmail_sync.connect"
     parts = urlsplit(services.google.auth_url)
     # A form that leads to a redirect is held to `form-action` at every step.

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Mapped, Session, joinedload, mapped_column
 
 from scheduler.outbox import ScheduledEmail
 from scheduler.states import OPEN, State
-from tracker import boxes, events, followups
+from tracker import boxes, events, followups, sight
 from tracker.boxes import Box
 from tracker.db import Base, Identified, OfTeam
 from tracker.due import today as day_of
@@ -94,7 +94,7 @@ def revoke(session: Session, viewer: Viewer) -> bool:
 
 def owner_of(session: Session, secret: str, now: datetime) -> User | None:
     """Whose address this secret is; that it was read is noted."""
-    query = select(CalendarFeed, User).join(User, User.id == CalendarFeed.user_id)
+    query = select(CalendarFeed, User).join(User, User.id == CalendarFeed.user_id).where(User.removed_at.is_(None))
     found = session.execute(query.where(CalendarFeed.secret_hash == _hash(secret))).first()
     if found is None:
         return None
@@ -116,11 +116,12 @@ def entries(session: Session, user: User, now: datetime) -> list[Entry]:
     """What a person's feed holds, in seven queries."""
     today = day_of(user.time_zone, now)
     first, last = today - BACK, today + AHEAD
-    return [
-        *_mails(session, user, now),
-        *_tasks(session, user, first, last, today),
-        *_days(session, user, first, last),
-    ]
+    with sight.seen_by(session, viewer_of(user, "calendar")):
+        return [
+            *_mails(session, user, now),
+            *_tasks(session, user, first, last, today),
+            *_days(session, user, first, last),
+        ]
 
 
 def _mails(session: Session, user: User, now: datetime) -> Iterator[Entry]:

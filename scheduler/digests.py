@@ -72,7 +72,7 @@ def _write(
 ) -> bool:
     fresh = (
         select(Notification)
-        .where(notices.readable(user), Notification.email, Notification.seen_at.is_(None))
+        .where(notices.readable(session, user), Notification.email, Notification.seen_at.is_(None))
         .where(Notification.id > wished.digest_after)
         .order_by(Notification.id)
         .limit(LOOKED_AT)

@@ -22,7 +22,7 @@ from scheduler import adopting, locks, outbox, preparing, settling
 from scheduler.outbox import ScheduledEmail, Sender
 from scheduler.post import Post
 from scheduler.states import State
-from tracker import filing
+from tracker import conversations, filing
 from tracker.boxes import Box
 from tracker.db import transaction
 from tracker.filing import FILED, Decision
@@ -175,6 +175,15 @@ def _looked(session: Session, mailbox: Mailbox, at: datetime) -> None:
 
 # -- sent mail comes back by the mailbox's syncing
 
+#: Which ones: the same for both that follow, or an answer could be linked that was not joined, and never would be.
+_HERE = text(
+    """
+    SELECT s.id FROM scheduled_emails s
+    JOIN copies c ON c.mailbox_id = s.mailbox_id AND c.gmail_id = s.sent_gmail_id
+    WHERE s.state = 'sent' AND s.message_id IS NULL AND s.sent_gmail_id IS NOT NULL
+    ORDER BY s.id LIMIT :limit
+    """
+)
 _ARRIVED = text(
     """
     WITH here AS (
@@ -182,8 +191,8 @@ _ARRIVED = text(
       FROM scheduled_emails s
       JOIN copies c ON c.mailbox_id = s.mailbox_id AND c.gmail_id = s.sent_gmail_id
       JOIN messages m ON m.id = c.message_id
-      WHERE s.state = 'sent' AND s.message_id IS NULL AND s.sent_gmail_id IS NOT NULL
-      ORDER BY s.id LIMIT :limit FOR UPDATE OF s SKIP LOCKED
+      WHERE s.id = ANY (:ids) AND s.state = 'sent' AND s.message_id IS NULL
+      ORDER BY s.id FOR UPDATE OF s SKIP LOCKED
     )
     UPDATE scheduled_emails AS s
     SET message_id = here.message_id, conversation_id = here.conversation_id,
@@ -220,14 +229,45 @@ _MERGED = text(
 )
 
 
+#: Answers to mail that their sender's mailbox does not hold: Gmail began another thread with them. The mail that
+#: was answered is the one that theirs names, else the conversation's last.
+_ANSWERED_ELSEWHERE = text(
+    """
+    SELECT s.team_id, s.mailbox_id, c.gmail_thread_id,
+           (SELECT a.id FROM messages a
+            WHERE a.conversation_id = s.conversation_id AND a.team_id = s.team_id
+            ORDER BY a.rfc822_message_id IS NOT NULL AND EXISTS (
+                       SELECT 1 FROM jsonb_array_elements(c.headers) AS h
+                       WHERE lower(h ->> 0) = 'in-reply-to' AND strpos(h ->> 1, a.rfc822_message_id) > 0) DESC,
+                     a.sent_at DESC, a.id
+            LIMIT 1) AS answered_id
+    FROM scheduled_emails s
+    JOIN copies c ON c.mailbox_id = s.mailbox_id AND c.gmail_id = s.sent_gmail_id
+    JOIN messages m ON m.id = c.message_id
+    WHERE s.id = ANY (:ids) AND s.state = 'sent' AND s.message_id IS NULL AND s.is_reply
+      AND s.conversation_id IS NOT NULL AND m.conversation_id <> s.conversation_id
+    ORDER BY s.team_id, s.id
+    """
+)
+
+
+def _join_answers(session: Session, ids: Sequence[int]) -> None:
+    """An answer out of a teammate's mail joins that mail's conversation, and with it all that comes after."""
+    for team_id, mailbox_id, thread_id, answered_id in session.execute(_ANSWERED_ELSEWHERE, {"ids": ids}).all():
+        if answered_id is not None:
+            conversations.join(session, team_id, mailbox_id, thread_id, answered_id)
+
+
 def arrive(session: Session) -> int:
     """Link sent mail with the messages that syncing brought, and put its conversations into their boxes.
 
     Returns how many there were; the caller commits and comes again while it is `ARRIVALS`.
     """
+    ids = list(session.scalars(_HERE, {"limit": ARRIVALS}))
+    # First: where conversations are merged, the team is locked before the outbox's rows.
+    _join_answers(session, ids)
     session.execute(_MERGED)
-    session.execute(_BY_HAND)
-    found = session.execute(_ARRIVED, {"limit": ARRIVALS}).all()
+    found = session.execute(_ARRIVED, {"ids": ids}).all()
     for team_id, box_id, conversation_id, *_ in found:
         box = session.get(Box, box_id) if box_id is not None else None
         if box is not None and box.deleted_at is None:
@@ -242,6 +282,8 @@ def arrive(session: Session) -> int:
 
 def arrive_all(post: Post) -> None:
     """A tick."""
+    with transaction(post.sessions) as session:  # of its own, so that answers among them are joined as others are
+        session.execute(_BY_HAND)
     found = ARRIVALS
     while found == ARRIVALS:
         with transaction(post.sessions) as session:

@@ -27,6 +27,7 @@ from scheduler.emails import chosen
 from scheduler.letters import Letter
 from scheduler.outbox_lists import by_key as by_key
 from scheduler.outbox_lists import counts as counts
+from scheduler.outbox_lists import in_sight as in_sight
 from scheduler.outbox_lists import inside as inside
 from scheduler.outbox_lists import letter_of as letter_of
 from scheduler.outbox_lists import listed as listed

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from sqlalchemy import Boolean, ColumnElement, func, literal_column, select, tuple_
+from sqlalchemy import Boolean, ColumnElement, exists, func, literal_column, select, tuple_
 from sqlalchemy.orm import Session
 
 from scheduler import letters
@@ -14,6 +14,8 @@ from scheduler.emails import ScheduledEmail, When, Zone
 from scheduler.letters import Letter
 from scheduler.local_time import LateRule
 from scheduler.states import OPEN, State
+from tracker import access
+from tracker.boxes import Box
 from tracker.db import among
 from tracker.people import OwnAddress, Viewer
 
@@ -45,7 +47,14 @@ def visible(viewer: Viewer) -> Any:
     mine = ScheduledEmail.team_id == viewer.team_id
     if viewer.is_system:
         return mine
-    return mine & ((ScheduledEmail.user_id == viewer.user_id) | shared("scheduled_emails"))
+    of_box = in_sight(viewer, ScheduledEmail.box_id) & shared("scheduled_emails")
+    return mine & ((ScheduledEmail.user_id == viewer.user_id) | of_box)
+
+
+def in_sight(viewer: Viewer, box_id: Any) -> ColumnElement[bool]:
+    """SQL: the viewer may see the box of this column."""
+    box = Box.__table__.alias("sight_box")
+    return exists().where(box.c.id == box_id, access.may_see(viewer, box.c))
 
 
 def shared(table: str) -> ColumnElement[bool]:

@@ -96,6 +96,22 @@ def prepare_mailbox(post: Post, mailbox_id: int) -> None:
         raise Again(error.retry_after, str(error)) from error
 
 
+def clear(post: Post, mailbox: Mailbox) -> None:
+    """Delete the drafts of what was cancelled in a mailbox that is connected no more, while its credentials last.
+
+    Raises `GmailError`, and `Again` while another worker is on them.
+    """
+    try:
+        with locks.alone(post.engine, locks.DRAFTS, mailbox.id):
+            _prepare_all(post, mailbox)
+    except locks.Busy as error:
+        raise Again(2, "another worker is on these drafts") from error
+    left = select(ScheduledEmail.id).where(ScheduledEmail.mailbox_id == mailbox.id, ScheduledEmail.behind)
+    with transaction(post.sessions) as session:
+        if session.scalar(left.limit(1)) is not None:
+            raise Again(LEAST_WAIT.total_seconds(), "a draft could not be deleted yet")
+
+
 def _prepare_all(post: Post, mailbox: Mailbox) -> None:
     gmail = post.door(mailbox)
     try:

@@ -274,7 +274,10 @@ def visible(viewer: Viewer) -> ColumnElement[bool]:
     mine = SequenceRun.team_id == viewer.team_id
     if viewer.is_system:
         return mine
-    return mine & ((SequenceRun.user_id == viewer.user_id) | outbox.shared("sequence_runs"))
+    return mine & (
+        (SequenceRun.user_id == viewer.user_id)
+        | (outbox.in_sight(viewer, SequenceRun.box_id) & outbox.shared("sequence_runs"))
+    )
 
 
 def of_box(session: Session, viewer: Viewer, box_id: int, *, limit: int = 10) -> Sequence[SequenceRun]:

@@ -15,7 +15,7 @@ from scheduler.local_time import LateRule
 from scheduler.outbox import About, Guard, ScheduledEmail, Zone
 from scheduler.timing import MOST_DAYS, Asked, Timing
 from scheduler.writing import Written
-from tracker import boxes, contacts, mailboxes
+from tracker import boxes, contacts, mailboxes, reading_log
 from tracker.boxes import Box
 from tracker.conversations import Conversation
 from tracker.filing import FILED, Filing
@@ -23,9 +23,10 @@ from tracker.mailboxes import Mailbox
 from tracker.messages import Message
 from tracker.web import mails
 from tracker.web.forms import Refused, text
-from tracker.web.frame import db, user, viewer
+from tracker.web.frame import db, now, user, viewer
 from webhooks import tracking
 
+READ_BY = "reply"  #: an answer repeats all of the mail: whoever begins one has read it
 KEEP = "keep"  #: when a queued mail is edited: it goes when it was to go
 LINE = 20_000  # characters of To, Cc or Bcc
 TOO_LONG = f"It is too long: a mail has at most {rich_text.MAX_HTML:,} characters; attach the rest as a file"
@@ -187,6 +188,7 @@ def opened() -> Sheet | None:
 def _answer(sheet: Sheet, *, everybody: bool) -> None:
     assert sheet.message is not None
     begun = writing.answer(db(), user(), sheet.message, everybody=everybody)
+    reading_log.opened(db(), viewer(), [sheet.message.id], now(), door=READ_BY)
     sheet.everybody, sheet.subject, sheet.quote = everybody, begun.subject, begun.quote
     sheet.to, sheet.cc = writing.in_line(begun.to), writing.in_line(begun.cc)
 
@@ -238,6 +240,7 @@ def sent() -> Sheet:
     sheet = Sheet(own, mailbox, box=_box(text("box"), message), message=message, everybody="all" in request.form)
     if message is not None:
         sheet.quote = writing.quoted(db(), writing.original(db(), message))
+        reading_log.opened(db(), viewer(), [message.id], now(), door=READ_BY)
     return filled(sheet)
 
 

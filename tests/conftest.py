@@ -23,7 +23,7 @@ from gmail_sync.sandbox import Sandbox, keys
 from tests import databases
 from tests.gmail_sync.syncing import ALICE, BOB, Team, make_team
 from tests.sandbox_fixtures import api, clock, make_sandbox, sandbox  # noqa: F401
-from tracker import migrations
+from tracker import migrations, row_security
 from tracker.db import Sessions, make_engine, make_sessions
 
 
@@ -107,6 +107,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def kept_database(cluster: Cluster) -> str:
     """The name of the database that the tests of this process use one after the other."""
     databases.copy(cluster, databases.TEMPLATE, "kept")
+    engine = make_engine(databases.address(cluster, "kept"))
+    row_security.ensure(engine)  # roles are named for their database
+    engine.dispose()
     return "kept"
 
 

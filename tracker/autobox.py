@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import delete, select, union_all
 from sqlalchemy.orm import Session
 
-from tracker import boxes, filing, matching, moving, offers, people
+from tracker import boxes, filing, matching, moving, offers, ours, people
 from tracker.boxes import Box, BoxContact
 from tracker.contacts import ContactAddress
 from tracker.conversations import Conversation
+from tracker.db import everything
 from tracker.filing import Filing
 from tracker.messages import Message, Recipient
 from tracker.people import Viewer
 from tracker.pipelines import Pipeline
+from tracker.sharing import not_private
 
 
 def consider(
@@ -35,11 +38,14 @@ def consider(
     ids = sorted(set(conversation_ids))
     if not ids:
         return
+    known = ours.of_team(session, team_id)
+    known = replace(known, addresses=known.addresses | own)
     viewer = people.system_viewer(team_id, "filing")
-    gathered = matching.gather(session, own, ids)
-    decisions = matching.match_boxes(session, team_id, gathered)
-    filing.decide_by_rule(session, team_id, decisions, viewer)
-    offers.offer_new_boxes(session, viewer, gathered, ids, connected_at, now)
+    with everything(session):
+        gathered = matching.gather(session, known, ids, not_private())
+        decisions = matching.match_boxes(session, team_id, gathered)
+        filing.decide_by_rule(session, team_id, decisions, viewer)
+        offers.offer_new_boxes(session, viewer, gathered, ids, connected_at, now)
 
 
 def consider_box(session: Session, box: Box, now: datetime) -> None:

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import (
+    CheckConstraint,
     Computed,
     CursorResult,
     ForeignKey,
@@ -25,9 +26,9 @@ from sqlalchemy import delete as delete_from
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR, insert
 from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
 
-from tracker import events, facts, fields, pipelines
+from tracker import events, facts, fields, pipelines, topics
 from tracker.contacts import Contact, Organization
-from tracker.db import Base, Keyed, OfTeam
+from tracker.db import Base, Keyed, OfTeam, everything
 from tracker.people import User, Viewer
 from tracker.pipelines import Kind, Pipeline, PipelineError, Stage
 
@@ -56,11 +57,14 @@ class Box(OfTeam, Keyed, Base):
         ),
         Index("ix_boxes_pipeline_id_created_at", "pipeline_id", "created_at", "id"),
         Index("ix_boxes_search", "search", postgresql_using="gin"),
+        Index("ix_boxes_differing", "pipeline_id", postgresql_where=text("access IS NOT NULL")),
+        CheckConstraint("access in ('team', 'people')", name="access"),
     )
 
     pipeline_id: Mapped[int] = mapped_column(ForeignKey("pipelines.id", ondelete="CASCADE"), index=True)
     stage_id: Mapped[int] = mapped_column(ForeignKey("stages.id"))
     name: Mapped[str]
+    access: Mapped[str | None]  #: who sees it: as its pipeline (None), the `team`, or named `people`; see access
     owner_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"), index=True)
     organization_id: Mapped[int | None] = mapped_column(
         ForeignKey("organizations.id", ondelete="SET NULL"), index=True
@@ -187,6 +191,8 @@ def assign(session: Session, viewer: Viewer, box: Box, owner: User | None) -> No
     """Give a box to somebody of the team, or to nobody."""
     box.owner_id = owner.id if owner else None
     _record(session, viewer, "box.assigned", box, owner=owner.key if owner else None)
+    if box.access is not None or box.pipeline.access != "team":  # owners see what is theirs
+        topics.tell(session, box.team_id, ["access"])
 
 
 def set_organization(session: Session, viewer: Viewer, box: Box, organization: Organization | None) -> None:
@@ -328,16 +334,26 @@ def remove_stage(session: Session, viewer: Viewer, stage: Stage, move_to: Stage 
     Raises `PipelineError` if it has boxes and `move_to` is missing or no other stage of the pipeline, or if it
     is the last stage.
     """
+    seen = session.scalar(select(func.count()).select_from(Box).where(Box.stage_id == stage.id)) or 0
+    with everything(session):
+        _remove_stage(session, viewer, stage, move_to, now, seen)
+
+
+def _remove_stage(
+    session: Session, viewer: Viewer, stage: Stage, move_to: Stage | None, now: datetime, seen: int
+) -> None:
+    """All its boxes move, those too that whoever removes it may not see; only what they see is counted."""
     if len(pipelines.of_pipeline(session, stage.pipeline_id)) == 1:
         raise PipelineError("A pipeline keeps at least one stage")
     inside = session.scalars(select(Box).where(Box.stage_id == stage.id).with_for_update()).all()
     if inside and (move_to is None or move_to.pipeline_id != stage.pipeline_id or move_to.id == stage.id):
-        raise PipelineError(f"{stage.name} is not empty ({len(inside)} boxes); choose the stage that they go to")
+        number = f" ({seen} boxes)" if seen else ""
+        raise PipelineError(f"{stage.name} is not empty{number}; choose the stage that they go to")
     for box in inside:
         assert move_to is not None
         move(session, viewer, box, move_to, now=now, why=f"because the stage {stage.name} was removed")
     pipeline = stage.pipeline
-    data = {"pipeline": pipeline.key, "stage": stage.key, "name": stage.name, "boxes": len(inside)}
+    data = {"pipeline": pipeline.key, "stage": stage.key, "name": stage.name, "boxes": seen}
     events.record(session, viewer.team_id, "stage.removed", actor=viewer.actor, user_id=viewer.user_id, data=data)
     session.flush()
     session.execute(delete_from(Stage).where(Stage.id == stage.id))

@@ -20,7 +20,7 @@ from tracker.organizations import by_key as organization_by_key
 from tracker.organizations import ensure as ensure_organization
 from tracker.organizations import named as organization_named
 from tracker.organizations import of_team as organizations
-from tracker.people import Viewer
+from tracker.people import Role, Viewer
 
 __all__ = [
     "Contact",
@@ -85,6 +85,7 @@ def ensure(session: Session, viewer: Viewer, address: Address, *, phone: str = "
     Takes the team's lock, so that of a page and a sync that meet the same person one makes the contact. Callers
     that lock other rows take it before them.
     """
+    _not_for_guests(viewer)
     lock_team(session, viewer.team_id)
     found = by_address(session, viewer.team_id, address.normalized)
     if found is not None:
@@ -102,6 +103,7 @@ def add(
 
     Raises `ContactError` for what is no address, for one of the team's own and for one that a contact has.
     """
+    _not_for_guests(viewer)
     lock_team(session, viewer.team_id)
     address = _new_address(session, viewer, typed_address) if typed_address else None
     if not name.strip() and address is None:
@@ -110,6 +112,12 @@ def add(
         organization = ensure_organization(session, viewer.team_id, address.normalized)
     called = _name(name) if name.strip() else person_name(address) if address else ""
     return _make(session, viewer, called, address, organization, "")
+
+
+def _not_for_guests(viewer: Viewer) -> None:
+    """Whoever may add addresses learns which the team knows."""
+    if viewer.role == Role.GUEST:
+        raise ContactError("Guests add no contacts; ask a teammate to add this one")
 
 
 def _make(

@@ -16,9 +16,9 @@ from typing import Any
 from sqlalchemy import ForeignKey, Index, delete, func, or_, select, text, tuple_, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from tracker import events
+from tracker import events, ours
 from tracker.db import Base, Keyed, OfTeam, among, insert_many, lock_team, new_ids, new_key
-from tracker.messages import HIDING_LABELS, Copy, Message, Recipient
+from tracker.messages import HIDING_LABELS, Copy, Kept, Message, Recipient
 
 
 class Conversation(OfTeam, Keyed, Base):
@@ -37,10 +37,15 @@ class Thread(OfTeam, Base):
     """A mailbox's Gmail thread, and the conversation that it is part of."""
 
     __tablename__ = "threads"
+    __table_args__ = (
+        Index("ix_threads_answers_id", "answers_id", postgresql_where=text("answers_id IS NOT NULL")),
+    )
 
     mailbox_id: Mapped[int] = mapped_column(ForeignKey("mailboxes.id", ondelete="CASCADE"), primary_key=True)
     gmail_thread_id: Mapped[str] = mapped_column(primary_key=True)
     conversation_id: Mapped[int] = mapped_column(ForeignKey("conversations.id"), index=True)
+    #: A mail of a teammate's that this thread was begun to answer; see `join`. It holds the two together.
+    answers_id: Mapped[int | None] = mapped_column(ForeignKey("messages.id", ondelete="SET NULL"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,8 @@ class TakenIn:
 #: hangs on a conversation in higher rooms follows.
 Merged = list[Any]
 on_merge: Merged = []
+#: The same, while each still has its own mail.
+before_merge: Merged = []
 #: Called with (session, conversation, parts) when a deleted mail had been the bridge between two.
 on_split: Merged = []
 
@@ -94,6 +101,27 @@ def take_in(session: Session, team_id: int, mailbox_id: int, mails: Sequence[Inc
     touched = set(conversations.values())
     refresh(session, touched)
     return TakenIn(new, touched)
+
+
+def join(session: Session, team_id: int, mailbox_id: int, gmail_thread_id: str, answered_id: int) -> None:
+    """A thread of one mailbox was begun here to answer a mail that only others hold: they are one conversation.
+
+    Only what we sent ourselves joins like this. A stranger's References prove nothing: whoever learnt a Message-ID
+    could otherwise put a mail into a conversation, and into its boxes.
+    """
+    lock_team(session, team_id)
+    thread = session.get(Thread, (mailbox_id, gmail_thread_id), populate_existing=True)
+    answered = session.scalar(
+        select(Message.conversation_id).where(Message.id == answered_id, Message.team_id == team_id)
+    )
+    if thread is None or answered is None or thread.conversation_id == answered:
+        return
+    thread.answers_id = answered_id
+    session.flush()
+    survivor, loser = sorted((thread.conversation_id, answered))
+    _merge(session, loser, survivor)
+    session.expire(thread)
+    refresh(session, [survivor])
 
 
 def _held(session: Session, mailbox_id: int, mails: Sequence[Incoming]) -> dict[str, dict[str, Any]]:
@@ -167,6 +195,8 @@ def _create(session: Session, team_id: int, number: int) -> Sequence[int]:
 
 
 def _merge(session: Session, loser: int, survivor: int) -> None:
+    for prepare in before_merge:
+        prepare(session, loser, survivor)
     for table in (Message, Thread):
         session.execute(
             update(table).where(table.conversation_id == loser).values(conversation_id=survivor),
@@ -210,6 +240,9 @@ def _store_messages(
     ids = {bytes(identity): id_ for identity, id_ in session.execute(known)}
     wanting = [identity for identity in rows if identity not in ids]
     fresh = dict(zip(wanting, new_ids(session, Message, len(wanting)), strict=True))
+    own = ours.of_team(session, team_id)
+    for mail in mails:
+        rows[mail.identity]["outside"] = own.outside(mail.message["sender_normalized"], mail.recipients)
     insert_many(session, Message, [{**rows[identity], "id": id_} for identity, id_ in fresh.items()])
     recipients = [
         {**recipient, "team_id": team_id, "message_id": fresh[mail.identity]}
@@ -299,10 +332,19 @@ def drop_copies(session: Session, mailbox_id: int, gmail_ids: Iterable[str]) -> 
 
 
 def _regroup(session: Session, team_id: int, conversation_id: int) -> None:
-    """Recompute the components of one conversation after something in it was deleted."""
+    """Recompute the components of one conversation after something in it was deleted.
+
+    What the team keeps of somebody who left (`Kept`) is held by no mailbox, and nothing tells any more what it was
+    the bridge between: where there is such mail, the conversation stays whole.
+    """
     union = _Union()
     held = select(Copy.id).where(Copy.message_id == Message.id).exists()
-    session.execute(delete(Message).where(Message.conversation_id == conversation_id, ~held))
+    kept = select(Kept.id).where(Kept.message_id == Message.id).exists()
+    session.execute(delete(Message).where(Message.conversation_id == conversation_id, ~held, ~kept))
+    left = select(Message.id).where(Message.conversation_id == conversation_id, kept).limit(1)
+    if session.scalar(left) is not None:
+        _keep_whole(session, conversation_id)
+        return
     rows = session.execute(
         select(Message.id, Message.kin, Message.sent_at, Copy.mailbox_id, Copy.gmail_thread_id)
         .join(Copy, Copy.message_id == Message.id)
@@ -313,6 +355,12 @@ def _regroup(session: Session, team_id: int, conversation_id: int) -> None:
         union.join(("message", id_), ("thread", (mailbox_id, thread_id)))
         if kin:
             union.join(("message", id_), ("kin", bytes(kin)))
+    answering = select(Thread).where(Thread.conversation_id == conversation_id, Thread.answers_id.is_not(None))
+    there = {(mailbox_id, thread_id) for _, _, _, mailbox_id, thread_id in rows}
+    for thread in session.scalars(answering.execution_options(populate_existing=True)):
+        name = (thread.mailbox_id, thread.gmail_thread_id)
+        if thread.answers_id in order and name in there:
+            union.join(("message", thread.answers_id), ("thread", name))
     parts = [
         (
             sorted((value for kind, value in part if kind == "message"), key=order.__getitem__),
@@ -330,6 +378,18 @@ def _regroup(session: Session, team_id: int, conversation_id: int) -> None:
         refresh(session, [conversation_id, *made])
     else:
         _remove_empty(session, conversation_id)
+
+
+def _keep_whole(session: Session, conversation_id: int) -> None:
+    threads = (
+        select(Copy.mailbox_id, Copy.gmail_thread_id)
+        .join(Message, Message.id == Copy.message_id)
+        .where(Message.conversation_id == conversation_id)
+        .distinct()
+    )
+    left = [(mailbox_id, thread_id) for mailbox_id, thread_id in session.execute(threads)]
+    _drop_empty_threads(session, conversation_id, left)
+    refresh(session, [conversation_id])
 
 
 def _drop_empty_threads(session: Session, conversation_id: int, kept: Sequence[tuple[int, str]]) -> None:

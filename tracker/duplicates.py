@@ -106,8 +106,13 @@ def find(session: Session, viewer: Viewer, after: str = "", *, limit: int = PAGE
     query = select(Contact).where(among(Contact.id, ids))
     query = query.options(joinedload(Contact.organization), selectinload(Contact.addresses))
     by_id = {contact.id: contact for contact in session.scalars(query)}
-    pairs = [Pair(by_id[a], by_id[b], tuple(reasons(by_id[a], by_id[b]))) for a, b in found[:limit]]
-    more = f"{pairs[-1].one.key}.{pairs[-1].other.key}" if len(found) > limit else ""
+    # Asked in SQL, of the whole team: who may not see one of them (or it was merged meanwhile) is shown no pair.
+    pairs = [
+        Pair(by_id[a], by_id[b], tuple(reasons(by_id[a], by_id[b])))
+        for a, b in found[:limit]
+        if a in by_id and b in by_id
+    ]
+    more = f"{pairs[-1].one.key}.{pairs[-1].other.key}" if pairs and len(found) > limit else ""
     return [pair for pair in pairs if pair.reasons], more
 
 
@@ -227,6 +232,8 @@ def find_organizations(session: Session, viewer: Viewer, *, limit: int = PAGE) -
     domains = organizations.domains(session, ids)
     pairs = []
     for one, other, by_name, by_domain in found:
+        if one not in by_id or other not in by_id:
+            continue
         told = ["The same name, but for its spelling"] if by_name else []
         if by_domain:
             told.append(f"Domains that look alike: {_named(domains[one])} and {_named(domains[other])}")

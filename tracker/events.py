@@ -35,6 +35,9 @@ _OF_PEOPLE = "kind IN ('contacts.distinct', 'organizations.distinct', 'contact.m
 
 _OF_MAIL = "kind LIKE 'email.%'"
 
+ANSWER_ASKED = "answer.asked"  #: a teammate asks the owner of a mail to answer it
+_OF_ANSWERS = f"kind = '{ANSWER_ASKED}'"
+
 
 class Event(OfTeam, Identified, Base):
     """Who, when, what, on which box. Rows of other tables are named by number only: events outlive them."""
@@ -48,6 +51,8 @@ class Event(OfTeam, Identified, Base):
         Index("ix_events_of_people", "team_id", "kind", postgresql_where=text(_OF_PEOPLE)),
         # What happened to a queued mail is read back from the log, by the mail's key.
         Index("ix_events_of_mail", "team_id", text("(data ->> 'email')"), postgresql_where=text(_OF_MAIL)),
+        # Which mails somebody was asked to answer is read back from the log, on each page that shows them.
+        Index("ix_events_of_answers", "team_id", "message_id", postgresql_where=text(_OF_ANSWERS)),
     )
 
     transaction: Mapped[str] = mapped_column(TransactionId(), server_default=text("pg_current_xact_id()"))

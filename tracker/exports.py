@@ -49,7 +49,7 @@ def as_csv(listing: Listing) -> Iterator[str]:
 
 def _user_names(listing: Listing) -> dict[str, str]:
     """How each of the team is called in a file: by name, or by address where two share a name."""
-    users = people.of_team(listing.session, listing.viewer.team_id)
+    users = people.of_team(listing.session, listing.viewer.team_id, removed=True)
     twice = Counter(user.name.casefold() for user in users)
     return {user.key: user.name if twice[user.name.casefold()] == 1 else user.address for user in users}
 

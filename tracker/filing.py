@@ -54,6 +54,12 @@ class Filing(OfTeam, Keyed, Base):
             postgresql_where=text("box_id IS NULL"),
         ),
         Index("ix_filings_box_id_state", "box_id", "state"),
+        Index(
+            "ix_filings_conversation_id_filed",
+            "conversation_id",
+            postgresql_include=["box_id"],
+            postgresql_where=text("state = 'filed'"),
+        ),
         CheckConstraint("state in ('suggested', 'filed', 'removed', 'dismissed')", name="state"),
         CheckConstraint("origin in ('person', 'rule')", name="origin"),
     )

@@ -6,7 +6,7 @@ absence of complaints: a mailbox that nobody syncs is not healthy.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -20,7 +20,6 @@ from sqlalchemy import (
     Index,
     LargeBinary,
     Numeric,
-    UniqueConstraint,
     func,
     select,
     text,
@@ -28,9 +27,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from tracker import events, people
+from tracker import events, people, row_security
 from tracker.addresses import normalize
 from tracker.db import Base, Keyed, OfTeam
+from tracker.row_security import Why
 
 
 class State(StrEnum):
@@ -63,7 +63,8 @@ class Mailbox(OfTeam, Keyed, Base):
 
     __tablename__ = "mailboxes"
     __table_args__ = (
-        UniqueConstraint("normalized"),
+        # One that its owner left behind holds what they had shared; the account may be connected anew.
+        Index("uq_mailboxes_normalized", "normalized", unique=True, postgresql_where=text("left_at IS NULL")),
         Index("ix_mailboxes_wanted_at", "wanted_at", postgresql_where=text("wanted_at IS NOT NULL")),
         CheckConstraint("state in ('connected', 'attention', 'disconnected')", name="state"),
         CheckConstraint("backfill in ('wanted', 'listing', 'fetching', 'done')", name="backfill"),
@@ -95,12 +96,17 @@ class Mailbox(OfTeam, Keyed, Base):
     checked_at: Mapped[datetime | None]  #: when the store was last compared with Gmail
     check_result: Mapped[dict[str, Any] | None]
     gap_at: Mapped[datetime | None]  #: when a check found mail that was missed, until a later one finds none
+    left_at: Mapped[datetime | None]  #: its owner was removed: it is never read again
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     @property
     def trouble(self) -> str:
         """What does not work though mail is read, in words; empty if all does."""
         return " ".join(words for words in (self.fetch_trouble, self.push_trouble) if words)
+
+
+#: Called with (session, mailbox) when an account is connected that its user has not connected before.
+on_connect: list[Callable[[Session, Mailbox], None]] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +121,19 @@ class Health:
 def connect(session: Session, user: people.User, address: str, credentials: bytes, now: datetime) -> Mailbox:
     """Connect an account, or connect it again with new credentials; a sync is wished for.
 
-    Raises `PermissionError` if the account belongs to somebody else.
+    Raises `PermissionError` if the account belongs to somebody else, `PeopleError` if its owner was removed
+    meanwhile or is a guest.
     """
-    mailbox = by_address(session, address)
+    people.hold_member(session, user)
+    with row_security.as_system(session, Why.ONE_ACCOUNT_ONE_TEAM):
+        mailbox = by_address(session, address)
     if mailbox is None:
         mailbox = Mailbox(team_id=user.team_id, user_id=user.id, address=address, normalized=normalize(address))
         session.add(mailbox)
         session.flush()
         people.own_address(session, user.team_id, address, user.id)
+        for follow in on_connect:
+            follow(session, mailbox)
     elif mailbox.user_id != user.id:
         raise PermissionError(f"{address} is connected by somebody else")
     mailbox.credentials = credentials
@@ -198,13 +209,15 @@ def unchecked(session: Session, now: datetime, interval: timedelta, recheck: tim
 
 
 def by_address(session: Session, address: str) -> Mailbox | None:
-    """The mailbox of this address."""
-    return session.scalar(select(Mailbox).where(Mailbox.normalized == normalize(address)))
+    """The mailbox of this address; none that its owner left behind."""
+    return session.scalar(
+        select(Mailbox).where(Mailbox.normalized == normalize(address), Mailbox.left_at.is_(None))
+    )
 
 
 def by_key(session: Session, key: str) -> Mailbox | None:
-    """The mailbox with this key."""
-    return session.scalar(select(Mailbox).where(Mailbox.key == key))
+    """The mailbox with this key; none that its owner left behind."""
+    return session.scalar(select(Mailbox).where(Mailbox.key == key, Mailbox.left_at.is_(None)))
 
 
 def of_user(session: Session, user_id: int) -> Sequence[Mailbox]:
@@ -214,12 +227,13 @@ def of_user(session: Session, user_id: int) -> Sequence[Mailbox]:
 
 def of_team(session: Session, team_id: int) -> Sequence[Mailbox]:
     """The team's mailboxes."""
-    return session.scalars(select(Mailbox).where(Mailbox.team_id == team_id).order_by(Mailbox.address)).all()
+    query = select(Mailbox).where(Mailbox.team_id == team_id, Mailbox.left_at.is_(None))
+    return session.scalars(query.order_by(Mailbox.address)).all()
 
 
 def everywhere(session: Session) -> Sequence[Mailbox]:
     """All mailboxes, for the operator."""
-    return session.scalars(select(Mailbox).order_by(Mailbox.address)).all()
+    return session.scalars(select(Mailbox).where(Mailbox.left_at.is_(None)).order_by(Mailbox.address)).all()
 
 
 def health(mailbox: Mailbox, now: datetime, silence: timedelta) -> Health:

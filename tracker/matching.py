@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import and_, select, union_all
+from sqlalchemy import ColumnElement, and_, select, union_all
 from sqlalchemy.orm import Session
 
 from tracker import boxes, filing
@@ -29,16 +29,17 @@ Matches = dict[int, dict[int, tuple[str, str]]]
 class Gathered:
     """What the rules look at, read in a handful of queries for many conversations at once."""
 
-    own: frozenset[str]
+    own: Container[str]  #: the team's own addresses
     #: conversation → normalized outside address → as written, from mail that people wrote
     outside: dict[int, dict[str, Address]] = field(default_factory=lambda: defaultdict(dict))
     #: conversation → its decisions
     decisions: dict[int, list[Filing]] = field(default_factory=dict)
 
 
-def gather(session: Session, own: frozenset[str], ids: Sequence[int]) -> Gathered:
+def gather(session: Session, own: Container[str], ids: Sequence[int], readable: ColumnElement[bool]) -> Gathered:
+    """What the rules look at, of mail for which `readable` holds: see `tracker.sharing`."""
     gathered = Gathered(own)
-    written = and_(among(Message.conversation_id, ids), Message.automatic.is_(None))
+    written = and_(among(Message.conversation_id, ids), Message.automatic.is_(None), readable)
     senders = select(
         Message.conversation_id, Message.sender_name, Message.sender_address, Message.sender_normalized
     ).where(written)

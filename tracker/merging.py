@@ -16,11 +16,11 @@ from sqlalchemy import delete, func, literal, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from tracker import autobox, boxes, events, facts, fields
+from tracker import access, autobox, boxes, events, facts, fields
 from tracker.activities import Activity
 from tracker.boxes import Box, BoxConflict, BoxContact, BoxError
 from tracker.contacts import Organization
-from tracker.db import lock_team
+from tracker.db import everything, lock_team
 from tracker.fields import FieldType
 from tracker.filing import FILED, Filing
 from tracker.links import BoxLink
@@ -145,13 +145,18 @@ def merge(
     query = select(Box).where(Box.id.in_((survivor.id, loser.id))).order_by(Box.id).with_for_update(of=Box)
     session.scalars(query.execution_options(populate_existing=True)).all()
     check(survivor, loser)
+    if not access.says_the_same(session, survivor, loser):
+        raise MergeError(
+            f"{survivor.name} and {loser.name} are not open to the same people; say first who sees the two"
+        )
     seen = preview(session, viewer, survivor, loser)
     if fingerprint is not None and fingerprint != seen.fingerprint:
         raise BoxConflict("One of the two changed meanwhile; look again before you merge")
     name = loser.name
     _take_values(session, viewer, survivor, loser, seen.differences, chosen or {}, now)
-    for move in (_move_filings, _move_contacts, _move_rows, _move_links, _move_snoozes):
-        move(session, survivor.id, loser.id)
+    with everything(session):
+        for move in (_move_filings, _move_contacts, _move_rows, _move_links, _move_snoozes):
+            move(session, survivor.id, loser.id)
     loser.merged_into_id, loser.deleted_at = survivor.id, now
     loser.version += 1
     survivor.version += 1

@@ -18,6 +18,7 @@ from typing import Any
 
 from sqlalchemy import (
     Boolean,
+    CheckConstraint,
     Computed,
     ForeignKey,
     Index,
@@ -27,6 +28,7 @@ from sqlalchemy import (
     UniqueConstraint,
     func,
     select,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
@@ -73,6 +75,8 @@ class Message(OfTeam, Keyed, Base):
     html: Mapped[str | None]
     automatic: Mapped[str | None]  #: why this was not written by a person; None if it was
     auto_reply: Mapped[bool] = mapped_column(Boolean, server_default="false")
+    #: Somebody outside the team wrote or got it (see `tracker.ours`); if forgotten it is internal, and so closed.
+    outside: Mapped[bool] = mapped_column(Boolean, server_default="false")
     attachment_count: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     defects: Mapped[list[str]] = mapped_column(server_default="{}")  #: what could not be read, in words
     unreadable: Mapped[bool] = mapped_column(Boolean, server_default="false")
@@ -102,6 +106,7 @@ class Copy(OfTeam, Identified, Base):
     __table_args__ = (
         UniqueConstraint("mailbox_id", "gmail_id"),
         Index("ix_copies_mailbox_id_gmail_thread_id", "mailbox_id", "gmail_thread_id"),
+        Index("ix_copies_message_id_shown", "message_id", "mailbox_id", postgresql_where=text("NOT hidden")),
     )
 
     mailbox_id: Mapped[int] = mapped_column(ForeignKey("mailboxes.id", ondelete="CASCADE"))
@@ -119,6 +124,27 @@ class Copy(OfTeam, Identified, Base):
     calendars: Mapped[list[str]] = mapped_column(server_default="{}")  #: text/calendar parts
 
     message: Mapped[Message] = relationship(viewonly=True)
+
+
+class Kept(OfTeam, Identified, Base):
+    """How much of a message its owner had shared when they left: the team keeps the text that it was given.
+
+    With whoever may see a box of `pipeline_id` where the conversation is filed, with one person (`user_id`), or
+    with one person there. `tracker.sharing` writes and asks for it; no mailbox need hold the message any more.
+    """
+
+    __tablename__ = "kept_shares"
+    __table_args__ = (
+        CheckConstraint("num_nonnulls(pipeline_id, user_id) > 0", name="somebody"),
+        CheckConstraint("level BETWEEN 1 AND 3", name="level"),
+    )
+
+    message_id: Mapped[int] = mapped_column(ForeignKey("messages.id", ondelete="CASCADE"), index=True)
+    owner_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    pipeline_id: Mapped[int | None] = mapped_column(ForeignKey("pipelines.id", ondelete="CASCADE"), index=True)
+    user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    level: Mapped[int] = mapped_column(SmallInteger)
+    kept_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
 
 
 def recipients_of(session: Session, message_ids: Sequence[int]) -> dict[int, list[Recipient]]:

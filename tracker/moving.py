@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import and_, func, literal, or_, select
 from sqlalchemy.orm import Session
 
-from tracker import boxes, people
+from tracker import boxes, ours, people
 from tracker.boxes import Box, BoxContact
 from tracker.contacts import ContactAddress
 from tracker.conversations import Conversation
@@ -17,6 +17,7 @@ from tracker.filing import FILED, Filing
 from tracker.messages import Copy, Message, Recipient
 from tracker.people import Viewer
 from tracker.pipelines import Kind, Pipeline, Stage
+from tracker.sharing import whole_in
 
 BY_MAIL = "mail"
 
@@ -57,6 +58,7 @@ def move_by_mail(
             Pipeline.moves_itself,
             boxes.is_open(),
             correspondent,
+            whole_in(Pipeline.id, Pipeline),
         )
         .order_by(Message.sent_at, Message.id, Box.id, ContactAddress.id)
     )
@@ -93,9 +95,12 @@ def stage_by_mail(session: Session, pipeline: Pipeline, conversation: Conversati
     """The stage that the mail there is already speaks for, in a pipeline that moves itself."""
     if not pipeline.moves_itself:
         return None
-    own = people.own_addresses(session, pipeline.team_id)
+    own = ours.of_team(session, pipeline.team_id)
     query = select(Message.sender_normalized).where(
-        Message.conversation_id == conversation.id, Message.automatic.is_(None), ~Message.auto_reply
+        Message.conversation_id == conversation.id,
+        Message.automatic.is_(None),
+        ~Message.auto_reply,
+        whole_in(literal(pipeline.id)),
     )
     senders = set(session.scalars(query))
     signs = {"answer" if sender not in own else "sent" for sender in senders}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import literal, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session, load_only
 
-from tracker import boxes, contacts, filing, people
+from tracker import boxes, contacts, filing, ours, people
 from tracker.addresses import Address, domain_of, person_name
 from tracker.boxes import Box
 from tracker.contacts import Contact
@@ -20,7 +20,7 @@ from tracker.matching import Gathered, gather
 from tracker.messages import Message
 from tracker.people import Viewer
 from tracker.pipelines import NewConversation, Pipeline
-from tracker.sharing import may_read
+from tracker.sharing import may_read, whole_in
 from tracker.signatures import phone_numbers
 
 BY_FIRST_MAIL = "first mail"
@@ -51,7 +51,14 @@ def offer_new_boxes(
         if first.sender_normalized not in gathered.own or not strangers or len(strangers) < len(outside):
             continue
         for pipeline in offering:
+            if not _shared(session, first, pipeline):
+                continue  # a box, a contact, an offer would tell others of mail that they may not read
             _offer(session, viewer, pipeline, first, strangers, connected_at, now)
+
+
+def _shared(session: Session, first: Message, pipeline: Pipeline) -> bool:
+    query = select(Message.id).where(Message.id == first.id, whole_in(literal(pipeline.id)))
+    return session.scalar(query) is not None
 
 
 def _first_messages(session: Session, ids: Sequence[int]) -> Sequence[Message]:
@@ -129,7 +136,8 @@ def draft_box(session: Session, viewer: Viewer, conversation: Conversation) -> t
     The contacts are made (with the organization of their domain and the phone number in their signature) for
     the rep to correct.
     """
-    gathered = gather(session, people.own_addresses(session, viewer.team_id), [conversation.id])
+    own = ours.of_team(session, viewer.team_id)
+    gathered = gather(session, own, [conversation.id], may_read(viewer))
     outside = gathered.outside.get(conversation.id, {})
     texts: dict[str, str] = {}
     subject = ""

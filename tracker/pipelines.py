@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from dataclasses import fields as dataclass_fields
 from datetime import datetime
@@ -14,7 +14,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, SmallInteger, UniqueConstrai
 from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
 
 from tracker import events, fields
-from tracker.db import Base, Keyed, OfTeam
+from tracker.db import Base, Keyed, OfTeam, everything
 from tracker.people import Viewer
 
 LONGEST_SLEEP = 999  # days
@@ -46,6 +46,7 @@ class Pipeline(OfTeam, Keyed, Base):
     __tablename__ = "pipelines"
     __table_args__ = (
         CheckConstraint("new_conversation in ('off', 'suggest', 'create')", name="new_conversation"),
+        CheckConstraint("access in ('team', 'people')", name="access"),
     )
 
     name: Mapped[str]
@@ -53,6 +54,7 @@ class Pipeline(OfTeam, Keyed, Base):
     position: Mapped[int]
     moves_itself: Mapped[bool] = mapped_column(server_default="true")  #: mail moves boxes, see Stage.enters_on
     new_conversation: Mapped[str] = mapped_column(server_default=NewConversation.OFF.value)
+    access: Mapped[str] = mapped_column(server_default="team")  #: who sees it: the `team`, or named `people`
     archived_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
@@ -271,7 +273,7 @@ def reorder(session: Session, viewer: Viewer, keys: Sequence[str]) -> None:
     found = {pipeline.key: pipeline for pipeline in of_team(session, viewer.team_id)}
     if sorted(keys) != sorted(found):
         raise PipelineError("The pipelines have changed meanwhile; load the page again")
-    for position, key in enumerate(keys):
+    for position, key in zip(_places(session, viewer, found), keys, strict=True):
         found[key].position = position
     session.flush()
     data = {"order": list(keys)}
@@ -280,9 +282,17 @@ def reorder(session: Session, viewer: Viewer, keys: Sequence[str]) -> None:
     )
 
 
+def _places(session: Session, viewer: Viewer, seen: Mapping[str, Pipeline]) -> list[int]:
+    """Where those stand that the viewer sees, among all: the others stay where they are."""
+    with everything(session):
+        return [place for place, one in enumerate(of_team(session, viewer.team_id)) if one.key in seen]
+
+
 def archive(session: Session, viewer: Viewer, pipeline: Pipeline, now: datetime) -> None:
     """Put a pipeline away with all its boxes; everything is kept. Raises `PipelineError` for the last one."""
-    if len(of_team(session, viewer.team_id)) == 1 and pipeline.archived_at is None:
+    with everything(session):
+        others = len(of_team(session, viewer.team_id)) - 1
+    if others == 0 and pipeline.archived_at is None:
         raise PipelineError("A team keeps at least one pipeline; add another before you archive this one")
     pipeline.archived_at = now
     session.flush()

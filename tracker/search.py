@@ -365,7 +365,7 @@ def find_mail(session: Session, viewer: Viewer, wanted: Wanted, limit: int, afte
         .order_by(one.last_message_at.desc(), one.id.desc())
         .limit(limit + 1)
     ).all()
-    hits = _hits(session, viewer, query, [(key, id_) for _, key, id_ in found[:limit]])
+    hits = _hits(session, query, [(key, id_) for _, key, id_ in found[:limit]])
     if len(found) > limit:
         return Mail(hits, Place(found[limit - 1][0], found[limit - 1][1]))
     end = session.execute(select(newest.c.last_message_at, newest.c.key).offset(WINDOW - 1).limit(1)).first()
@@ -455,8 +455,8 @@ def _addressed(column: Any, value: str) -> ColumnElement[bool]:
     return or_(column.like(f"{domain}%"), column.like(f"%@{domain}%"), column.like(f"%.{domain}"))
 
 
-def _hits(session: Session, viewer: Viewer, query: str, found: Sequence[tuple[str, int]]) -> list[Hit]:
-    """The messages with an excerpt; only of those that are shown is one cut, and the right is asked again."""
+def _hits(session: Session, query: str, found: Sequence[tuple[str, int]]) -> list[Hit]:
+    """The messages, which the viewer may read, with an excerpt; only of those that are shown is one cut."""
     if not found:
         return []
     plain: Any = func.translate(func.left(Message.text, 20_000), START + STOP, "")
@@ -468,7 +468,7 @@ def _hits(session: Session, viewer: Viewer, query: str, found: Sequence[tuple[st
     messages = {
         message.id: (message, str(words))
         for message, words in session.execute(
-            select(Message, excerpt).where(among(Message.id, [id_ for _, id_ in found]), may_read(viewer))
+            select(Message, excerpt).where(among(Message.id, [id_ for _, id_ in found]))
         )
     }
     return [Hit(key, *messages[id_]) for key, id_ in found if id_ in messages]

@@ -20,6 +20,7 @@ class Cipher:
     """Encrypts with the present secret key, decrypts with it or a former one."""
 
     def __init__(self, purpose: bytes, secret_key: str, old_secret_keys: Sequence[str] = ()) -> None:
+        self._purpose = purpose
         self._fernet = MultiFernet([_derived(purpose, key) for key in (secret_key, *old_secret_keys)])
 
     def seal(self, content: Mapping[str, Any]) -> bytes:
@@ -34,6 +35,25 @@ class Cipher:
             raise SecretsError("It was encrypted with another TRACKER_SECRET_KEY") from None
         assert isinstance(content, dict)
         return content
+
+    def with_key(self, secret_key: str) -> Cipher:
+        """A cipher for the same purpose that knows this key and no other."""
+        return Cipher(self._purpose, secret_key)
+
+    def opens(self, sealed: bytes | None) -> bool:
+        """Whether our keys open what was encrypted."""
+        try:
+            self._fernet.decrypt(sealed or b"")
+        except InvalidToken:
+            return False
+        return True
+
+    def reseal(self, sealed: bytes) -> bytes:
+        """The same content, encrypted with the present key. Raises `SecretsError`."""
+        try:
+            return self._fernet.rotate(sealed)
+        except InvalidToken:
+            raise SecretsError("It was encrypted with another TRACKER_SECRET_KEY") from None
 
 
 def _derived(purpose: bytes, secret: str) -> Fernet:

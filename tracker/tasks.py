@@ -10,7 +10,7 @@ from sqlalchemy import CursorResult, ForeignKey, Index, delete, func, or_, selec
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, joinedload, mapped_column, relationship
 
-from tracker import boxes, events, facts
+from tracker import access, boxes, events, facts
 from tracker.boxes import Box, BoxError
 from tracker.db import Base, Keyed, OfTeam
 from tracker.events import Event
@@ -60,8 +60,10 @@ def create(
 ) -> Task:
     """Set a task, on a box or on its own; whoever sets it owns it unless somebody else is named.
 
-    Raises `TaskError`.
+    Raises `TaskError`, also for an owner who does not see the box.
     """
+    if assignee_id != viewer.user_id:
+        _check_owner(session, viewer, box, assignee_id)
     task = Task(
         team_id=viewer.team_id,
         box_id=box.id if box else None,
@@ -79,6 +81,26 @@ def create(
     return task
 
 
+def _check_owner(session: Session, viewer: Viewer, box: Box | None, user_id: int | None) -> None:
+    """Whoever has to do something sees on which box."""
+    user = session.get(User, user_id) if user_id is not None else None
+    if user_id is not None and (user is None or user.team_id != viewer.team_id or user.removed_at is not None):
+        raise TaskError("There is no such person in the team any more; choose somebody else")
+    if user is not None and not _sees(session, box, user):
+        raise TaskError(
+            f"{user.name} doesn’t see this box: choose somebody who does, or name them under “Who sees this box”"
+        )
+
+
+def _sees(session: Session, box: Box | None, user: User) -> bool:
+    return box is None or bool(access.seers(session, box, [user]))
+
+
+def may_own(session: Session, task: Task, user: User) -> bool:
+    """Whether somebody can be given a task: they see its box, if it has one."""
+    return _sees(session, task.box, user)
+
+
 def _title(title: str) -> str:
     title = " ".join(title.replace("\x00", "").split())
     if not title:
@@ -89,12 +111,17 @@ def _title(title: str) -> str:
 
 
 def change(session: Session, viewer: Viewer, task: Task, **changes: Any) -> None:
-    """Change a task's `title`, `due_on`, `assignee_id` or `remind_at`. Raises `TaskError`."""
+    """Change a task's `title`, `due_on`, `assignee_id` or `remind_at`.
+
+    Raises `TaskError`, also for a new owner who does not see the box.
+    """
     if "title" in changes:
         changes["title"] = _title(changes["title"])
     told = {name: value for name, value in changes.items() if getattr(task, name) != value}
     if not told:
         return
+    if "assignee_id" in told:
+        _check_owner(session, viewer, task.box, told["assignee_id"])
     before = {name: _iso(getattr(task, name)) for name in told}
     for name, value in told.items():
         setattr(task, name, value)
@@ -161,6 +188,9 @@ def restore(session: Session, viewer: Viewer, key: str, box: Box | None = None) 
     kept["due_on"] = date.fromisoformat(kept["due_on"]) if kept["due_on"] else None
     for name in ("assignee_id", "created_by_id"):  # whoever left meanwhile
         kept[name] = kept[name] if session.get(User, kept[name] or 0) else None
+    owner = session.get(User, kept["assignee_id"] or 0)
+    if owner is not None and (owner.removed_at is not None or not _sees(session, box, owner)):
+        kept["assignee_id"] = None
     row = {"team_id": viewer.team_id, "key": key, "box_id": box.id if box else None, "title": event.data["title"]}
     session.execute(insert(Task).values(**row, **kept).on_conflict_do_nothing(index_elements=["key"]))
     task = by_key(session, viewer.team_id, key)

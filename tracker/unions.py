@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from tracker import autobox, contacts, directory, events, organizations
 from tracker.boxes import Box
 from tracker.contacts import Contact, ContactAddress, ContactError
-from tracker.db import among, lock_team
+from tracker.db import among, everything, lock_team
 from tracker.events import Event
 from tracker.fields import Field, FieldType
 from tracker.organizations import Organization, OrganizationDomain, OrganizationError
@@ -58,6 +58,13 @@ def merge_contacts(
     `kept`; `organization`, a key or "" for none; `main`, the address that is written to.
     Raises `ContactError`.
     """
+    with everything(session):
+        _merge_contacts(session, viewer, kept, gone, chosen, now)
+
+
+def _merge_contacts(
+    session: Session, viewer: Viewer, kept: Contact, gone: Contact, chosen: Mapping[str, str], now: datetime
+) -> None:
     lock_team(session, viewer.team_id)
     if kept.id == gone.id or kept.team_id != gone.team_id:
         raise ContactError("Choose two different contacts to merge")
@@ -102,6 +109,13 @@ def merge_organizations(
     chosen: the `name`, `website`, `location` and `notes` to have, where they are not those of `kept`.
     Raises `OrganizationError`.
     """
+    with everything(session):
+        _merge_organizations(session, viewer, kept, gone, chosen)
+
+
+def _merge_organizations(
+    session: Session, viewer: Viewer, kept: Organization, gone: Organization, chosen: Mapping[str, str]
+) -> None:
     lock_team(session, viewer.team_id)
     if kept.id == gone.id or kept.team_id != gone.team_id:
         raise OrganizationError("Choose two different organizations to merge")
@@ -164,7 +178,7 @@ def _is_there(session: Session, team_id: int, noun: str, key: str) -> bool:
 
 def look_again(session: Session, contact: Contact, now: datetime) -> None:
     """A contact has another address: let the rules look for its mail, for the contact's newest open boxes."""
-    session.flush()
-    ids = directory.open_box_ids(session, contact, limit=LOOKED_AT)
-    for box in session.scalars(select(Box).where(among(Box.id, ids)).order_by(Box.id)).all():
-        autobox.consider_box(session, box, now)
+    with everything(session):
+        ids = directory.open_box_ids(session, contact, limit=LOOKED_AT)
+        for box in session.scalars(select(Box).where(among(Box.id, ids)).order_by(Box.id)).all():
+            autobox.consider_box(session, box, now)

@@ -142,5 +142,6 @@ def _kept(query: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _record(session: Session, viewer: Viewer, kind: str, view: SavedView) -> None:
-    data = {"view": view.key, "name": view.name, "shared": view.shared}
+    # The log is read by the team: what somebody called a view of their own is theirs.
+    data = {"view": view.key, "name": view.name if view.shared else "(their own)", "shared": view.shared}
     events.record(session, viewer.team_id, kind, actor=viewer.actor, user_id=viewer.user_id, data=data)

@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
-from tracker import people
+from tracker import people, row_security, sessions, sight
 from tracker.topics import Watch
 from tracker.web import frame
 from webhooks.live_hub import Hub, Page
@@ -59,23 +59,28 @@ class Seen:
 
     team_id: int
     user_key: str
+    topics: str = ""  #: of those that were asked for, what they may see
 
 
-Who = Callable[[str], Seen | None]  #: from the Cookie header; it may wait for the database
+#: From the Cookie header, and the topics that are asked for; it may wait for the database.
+Who = Callable[..., Seen | None]
 
 
 def signed_in(app: Flask) -> Who:
     """Asks an application's own sessions who is signed in."""
 
-    def who(cookies: str) -> Seen | None:
+    def who(cookies: str, topics: str = "") -> Seen | None:
         request = app.request_class({"HTTP_COOKIE": cookies, "REQUEST_METHOD": "GET"})
         session = app.session_interface.open_session(app, request)
-        key = session.get(frame.USER) if session else None
-        if not isinstance(key, str):
+        if not session or frame.TOKEN not in session:
             return None
         with frame.of(app).sessions() as database:
-            user = people.by_key(database, key)
-            return Seen(user.team_id, user.key) if user else None
+            found = sessions.signed_in(database, session[frame.TOKEN], frame.of(app).now())
+            if not found:
+                return None
+            row_security.enter(database, found[1].team_id)
+            sight.look_as(database, people.viewer_of(found[1], "live"))
+            return Seen(found[1].team_id, found[1].key, sight.watchable(database, topics))
 
     return who
 
@@ -112,7 +117,7 @@ class Live:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer a request for the stream."""
         try:
-            page, age = await self._admit(scope)
+            page, age, cookies = await self._admit(scope)
         except Refused as refused:
             await _refuse(send, refused)
             return
@@ -120,14 +125,23 @@ class Live:
         self.hub.add(page, age)
         try:
             await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-            await _stream(page, send)
+            await _stream(page, send, lambda: self._still(page, cookies))
         except (OSError, TimeoutError):
             log.debug("A page went away")
         finally:
             self.hub.remove(page)
             leaving.cancel()
 
-    async def _admit(self, scope: Message) -> tuple[Page, float]:
+    async def _still(self, page: Page, cookies: str) -> bool:
+        """Whether the same person is still signed in. While the database is away nothing is told anyway."""
+        page.doubted = False
+        try:
+            seen = await asyncio.to_thread(self.who, cookies)
+        except SQLAlchemyError:
+            return True
+        return seen is not None and (seen.team_id, seen.user_key) == (page.team_id, page.user_key)
+
+    async def _admit(self, scope: Message) -> tuple[Page, float, str]:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         if scope["method"] != "GET":
             raise Refused(405, "The stream is read, nothing else")
@@ -136,17 +150,19 @@ class Live:
             raise Refused(414, "These are too many topics")
         query = parse_qs(scope["query_string"].decode("latin-1"))
         try:
-            seen = await asyncio.to_thread(self.who, headers.get("cookie", ""))
+            asked = query.get("topics", [""])[0]
+            seen = await asyncio.to_thread(self.who, headers.get("cookie", ""), asked)
         except SQLAlchemyError:
             raise Refused(503, "The database can't be reached") from None
         if self.ending:
             raise Refused(503, "The server stops")
         if seen is None:
             raise Refused(401, "Sign in first")
-        watch = Watch.of(seen.user_key, query.get("topics", [""])[0])
+        watch = Watch.of(seen.user_key, seen.topics)
         if not watch.names:
             raise Refused(400, "Name the topics")
-        return Page(seen.team_id, seen.user_key, watch), _age(query.get("age", [""])[0])
+        age = _age(query.get("age", [""])[0])
+        return Page(seen.team_id, seen.user_key, watch), age, headers.get("cookie", "")
 
     def _check_origin(self, headers: dict[str, str]) -> None:
         """Other sites' pages get nothing: the cookie is SameSite=Lax, and this doesn't rely on it."""
@@ -179,7 +195,7 @@ async def _watch_leaving(page: Page, receive: Receive) -> None:
     page.leave()
 
 
-async def _stream(page: Page, send: Send) -> None:
+async def _stream(page: Page, send: Send, still: Callable[[], Awaitable[bool]]) -> None:
     loop = asyncio.get_running_loop()
     ends = loop.time() + LIFE * uniform(0.9, 1.0)  # noqa: S311 - so that they don't all come back at once
     await _say(send, "hello")
@@ -188,8 +204,12 @@ async def _stream(page: Page, send: Send) -> None:
             async with asyncio.timeout(BEAT):
                 await page.wake.wait()
         except TimeoutError:
+            if not await still():
+                break
             await _say(send, "beat")
             continue
+        if page.doubted and not await still():
+            break
         refresh, topics = page.take()
         if refresh:
             await _say(send, "refresh")

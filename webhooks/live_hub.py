@@ -11,6 +11,8 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tracker.access import TOPIC
+from tracker.sessions import topic
 from tracker.topics import Watch
 
 USER_LIMIT = 12  # streams of one user; hidden tabs have none
@@ -29,6 +31,7 @@ class Page:
     refresh: bool = False  #: it missed something: it has to look at everything again
     surplus: bool = False  #: its user has too many streams: it has to poll
     gone: bool = False
+    doubted: bool = False  #: a session of its user was ended, and it may be this one
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     def tell(self, hits: set[str]) -> None:
@@ -40,6 +43,11 @@ class Page:
     def tell_refresh(self) -> None:
         """It may have missed something."""
         self.refresh = True
+        self.wake.set()
+
+    def doubt(self) -> None:
+        """Have it asked again whether it is signed in."""
+        self.doubted = True
         self.wake.set()
 
     def leave(self, *, surplus: bool = False) -> None:
@@ -95,7 +103,11 @@ class Hub:
         while self.journal[0][0] < now - JOURNAL_SECONDS or len(self.journal) > JOURNAL_LIMIT:
             self.whole_since = self.journal.popleft()[0]
         for page in self.pages.get(team_id, ()):
+            if TOPIC in told:  # somebody may see more or less: each is asked again who they are and what they see
+                page.leave()
             page.tell(page.watch.hits(told))
+            if topic(page.user_key) in told or topic("*") in told:
+                page.doubt()
 
     def hearing(self) -> None:
         """From now on nothing is missed; what happened before may have been."""

@@ -14,7 +14,7 @@ from config.rooms import Rooms
 from gmail_sync import oauth, sync
 from gmail_sync import session as gmail_session
 from gmail_sync.errors import GmailError
-from tracker import mailboxes, people
+from tracker import mailboxes, people, sharing
 from tracker.addresses import normalize
 from tracker.db import transaction
 
@@ -38,7 +38,8 @@ def connect(address: str, file: Any) -> None:
             sealed = furnished.gmail.vault.seal(kept)
             try:
                 connected = mailboxes.connect(session, user, address, sealed, furnished.gmail.now())
-            except PermissionError as error:
+                sharing.mailbox_connected(session, connected)
+            except (PermissionError, people.PeopleError) as error:
                 raise Refused(str(error)) from None
         sync.wake(furnished.jobs, connected.id)
     click.echo(f"{address} is connected; a worker reads it now (`tracker mailbox list` tells how far it is)")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
+from sqlalchemy import text
 
 from config.cli.base import rooms
 from tracker import migrations
@@ -19,6 +22,25 @@ def upgrade() -> None:
     with rooms(migrate=False) as furnished:
         migrations.upgrade(furnished.engine)
     click.echo("The database is up to date")
+
+
+@db.command()
+def security() -> None:
+    """Whether PostgreSQL's row-level security holds; if not, why and what to run."""
+    from tracker import row_security
+
+    with rooms() as furnished, furnished.engine.connect() as connection:
+        lock = row_security.look(connection)
+        user = str(connection.scalar(text("SELECT current_user")))
+    if lock.holds:
+        click.echo(f"Row-level security is on: requests run as the role {lock.role}")
+        return
+    for problem in lock.problems:
+        click.echo(f"Row-level security is off: {problem}")
+    click.echo(
+        f"An administrator of the database runs this; then start Tracker again:\n{row_security.remedy(lock, user)}"
+    )
+    sys.exit(1)
 
 
 @db.command(hidden=True)

@@ -47,6 +47,7 @@ def feed(secret: str) -> Page:
     owner = calendar.owner_of(db(), secret, now()) if len(secret) < 100 else None
     if owner is None:
         abort(404)
+    frame.lock_to(owner.team_id)
     name = f"Tracker: {owner.name}"
     made = calendar.as_ics(name, owner.time_zone, calendar.entries(db(), owner, now()), _address)
     response = Response(made, mimetype="text/calendar")

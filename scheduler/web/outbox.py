@@ -225,7 +225,7 @@ def _history(email: ScheduledEmail) -> list[tuple[Event, str]]:
     query = select(Event).where(Event.team_id == email.team_id, Event.data["email"].astext == email.key)
     query = query.where(OF_MAIL, may_be_told(viewer()))
     found = db().scalars(query.order_by(Event.id.desc()).limit(30)).all()
-    names = {one.id: one.name for one in people.of_team(db(), viewer().team_id)}
+    names = {one.id: one.name for one in people.of_team(db(), viewer().team_id, removed=True)}
     return [(one, words.sentence(one, names, {}, {})) for one in found]
 
 

@@ -25,6 +25,8 @@ def _tell() -> None:
     asks_for_page = request.method == "GET" and request.accept_mimetypes.best == "text/html"
     if not asks_for_page or request.headers.get("HX-Request") or request.endpoint in (None, "static"):
         return
+    if frame.is_public():  # nobody's in particular: it may be of another team, or sign another person in
+        return
     reader = frame.user_or_none()
     if reader is None:
         return

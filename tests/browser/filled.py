@@ -20,13 +20,14 @@ from tests.browser.conftest import Served
 from tests.sandbox_fixtures import Api, as_raw, mail
 from tests.tracker.domain import a_box
 from tests.tracker.web.factories_web import ALICE, BOB, a_mail, a_mailbox, browser_of
-from tracker import activities, boxes, contacts, fields, links, mailboxes, people, tasks
+from tracker import access_requests, activities, boxes, contacts, fields, links, mailboxes, people, sharing, tasks
 from tracker.activities import ActivityKind
 from tracker.addresses import Address, normalize
 from tracker.boxes import Box
 from tracker.contacts import Contact
 from tracker.conversations import Conversation
 from tracker.mailboxes import Backfill, Mailbox
+from tracker.messages import Message
 from tracker.people import User
 
 DANA, CHARLIE = "dana@acme.test", "charlie@kestrel.test"
@@ -46,6 +47,8 @@ class Filled:
     organization: str
     conversation: str
     unfiled: str
+    bob: str = ""
+    message: str = ""  #: of the conversation that Bob asks to see
     mailbox: str = ""  #: Alice's, once it is connected
     draft: str = ""  #: in it, in Gmail
 
@@ -82,13 +85,28 @@ def fill(session: Session) -> Filled:
             boxes.set_value(session, viewer, box, field, {"amount": "12500", "currency": "EUR"})
     _work(session, viewer, box, other, bob, now)
     filed, unfiled = _mail(session, mailbox, now)
+    message = _asked_for(session, viewer, people.viewer_of(bob, "test"), filed, now)
     session.commit()
     contact = session.scalars(select(Contact).where(Contact.name == "Dana Okafor")).one()
     assert contact.organization is not None
     return Filled(
         alice=alice, box=box.key, other_box=other.key, pipeline=box.pipeline.key, stage=other.stage.key,
         contact=contact.key, organization=contact.organization.key, conversation=filed.key, unfiled=unfiled.key,
+        bob=bob.key, message=message.key,
     )  # fmt: skip
+
+
+def _asked_for(
+    session: Session, alice: people.Viewer, bob: people.Viewer, conversation: Conversation, now: datetime
+) -> Message:
+    """Alice shares no more than that a conversation is there, and Bob asks to see it."""
+    sharing.set_rule(session, alice, conversation=conversation, outside=sharing.Level.EXISTENCE, inside=0)
+    sharing.grant(session, alice, bob.user_id or 0, address="eve@new.test")
+    sharing.private_add(session, alice, "bank.example")
+    mail = select(Message).where(Message.conversation_id == conversation.id).order_by(Message.id)
+    message = session.scalars(mail.limit(1)).one()
+    access_requests.ask(session, bob, message.id, now)
+    return message
 
 
 def _work(session: Session, viewer: people.Viewer, box: Box, other: Box, bob: User, now: datetime) -> None:

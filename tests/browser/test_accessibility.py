@@ -69,6 +69,17 @@ PAGES = {
         "/organizations",
         "/organizations/{organization}",
     ],
+    "sharing": [
+        "/sharing",
+        "/sharing/requests",
+        "/sharing/opened",
+        "/m/{message}/who",
+        "/team",
+        "/team/{bob}/remove",
+        "/me/sessions",
+        "/me/keys",
+        "/pipelines/closed",
+    ],
     "mail to go": [
         "/compose?box={box}",
         "/outbox",

@@ -60,6 +60,7 @@ def test_a_newcomer_sees_boxes_and_one_that_moves_and_keeps_it_all_after_a_resta
         return stages_of_connections(visitor)["Connected"] > before["Connected"]
 
     demo.wait_for(moved, 90, every=1.0)  # an answer came in, and its box moved itself
+    demo.wait_for(lambda: "Share this conversation" in visitor.get("/sharing/requests"), 30)  # a teammate asks
 
     again = tracker(env, "up", "--demo")
     assert again.returncode == 1

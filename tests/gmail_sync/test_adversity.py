@@ -281,7 +281,8 @@ def _message(team: Team, copy: Copy) -> dict[str, object]:
     with team.sessions() as session:
         row = session.get_one(Message, copy.message_id)
         return {
-            name: getattr(row, name) for name in ("identity", "kin", "rfc822_message_id", "sent_at", "subject")
+            name: getattr(row, name)
+            for name in ("identity", "kin", "rfc822_message_id", "sent_at", "sender_normalized", "subject")
         }
 
 

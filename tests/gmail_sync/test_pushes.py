@@ -80,6 +80,7 @@ def follower(team: Team) -> Iterator[Follower]:
     for thread in threads:
         thread.start()
     until(lambda: pushes.delivered == 1, 10, "the push that a watch begins with")
+    until(lambda: team.read(mailbox).wanted_at is None, 10, "the sync that it asks for")
     pushes.delivered = 0
     yield found
     pushes.endpoint = None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,6 +17,7 @@ from werkzeug.test import TestResponse
 from config import rooms, teams
 from config.app import create_app
 from config.settings import load
+from gmail_sync import oauth
 from gmail_sync.sandbox import Sandbox
 from tracker import mailboxes, people
 from tracker.db import Sessions
@@ -57,6 +59,13 @@ def app(make_app: MakeApp) -> Flask:
     return make_app()
 
 
+def refreshed(sandbox: Sandbox, kept: Mapping[str, Any]) -> int:
+    """What Google answers to whoever brings these credentials."""
+    names = ("refresh_token", "client_id", "client_secret")
+    data = {"grant_type": "refresh_token", **{name: kept[name] for name in names}}
+    return requests.post(f"{sandbox.url}/token", data=data, timeout=5).status_code
+
+
 def agree(browser: FlaskClient, answer: TestResponse, address: str) -> TestResponse:
     """On Google's page, choose this account; what our callback says."""
     assert answer.status_code == 303, answer.text
@@ -95,7 +104,8 @@ class TestSigningIn:
         browser = app.test_client()
         answer = sign_in(browser, "eve@elsewhere.test")
         assert answer.status_code == 403
-        assert ALICE in answer.text
+        assert "Nobody has invited eve@elsewhere.test" in answer.text
+        assert ALICE not in answer.text
         assert browser.get("/inbox").status_code == 302
 
     def test_with_admins_named_only_they_found_the_team(
@@ -131,14 +141,14 @@ class TestSigningIn:
             alice.google_subject = "another account that had this address"
         assert sign_in(app.test_client(), ALICE).status_code == 403
 
-    def test_the_cookie_holds_nothing_but_the_users_key(self, app: Flask, sessions: Sessions) -> None:
+    def test_the_cookie_holds_nothing_but_the_users_key_and_a_token(self, app: Flask, sessions: Sessions) -> None:
         found_team(sessions)
         browser = app.test_client()
         with browser.session_transaction() as cookie:
             cookie["planted"] = "before"
         answer = sign_in(browser, ALICE)
         with browser.session_transaction() as cookie:
-            assert set(cookie) == {"user", "_permanent"}
+            assert set(cookie) == {"user", "token", "_permanent"}
         header = answer.headers["Set-Cookie"]
         assert "HttpOnly" in header
         assert "SameSite=Lax" in header
@@ -258,6 +268,54 @@ class TestMailboxes:
             mailbox = mailboxes.by_address(session, ALICE)
             assert mailbox is not None
             assert mailbox.state == State.CONNECTED
+
+    def test_disconnecting_ends_our_access_at_google(
+        self, app: Flask, sessions: Sessions, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        browser, _ = self.connected(app, sessions)
+        with sessions() as session:
+            mailbox = mailboxes.by_address(session, ALICE)
+            assert mailbox is not None
+            key, kept = mailbox.key, app.extensions["gmail_sync"].services.vault.open(mailbox.credentials)
+        assert refreshed(sandbox, kept) == 200
+        revoke, open_ones = oauth.revoke, []
+
+        def watched(kept: Mapping[str, Any], **options: float) -> bool:
+            with sessions() as session:
+                idle = "state = 'idle in transaction' AND datname = current_database()"
+                open_ones.append(session.scalar(text(f"SELECT count(*) FROM pg_stat_activity WHERE {idle}")))
+                found = mailboxes.by_address(session, ALICE)
+                assert found is not None
+                assert found.state == State.DISCONNECTED  # whatever Google says
+            return revoke(kept, **options)
+
+        monkeypatch.setattr(oauth, "revoke", watched)
+        page = browser.post(f"/mailboxes/{key}/disconnect", follow_redirects=True).text
+        assert "is disconnected; what was read stays" in page
+        assert "Google did not confirm" not in page
+        assert open_ones == [0]
+        assert refreshed(sandbox, kept) == 400
+        browser.post(f"/mailboxes/{key}/disconnect")
+        assert open_ones == [0]  # there is nothing to end any more
+
+    @pytest.mark.parametrize("fault", [requests.Timeout("slow"), KeyError("token_uri")])
+    def test_google_in_trouble_keeps_nobody_from_disconnecting(
+        self, app: Flask, sessions: Sessions, monkeypatch: pytest.MonkeyPatch, fault: Exception
+    ) -> None:
+        browser, _ = self.connected(app, sessions)
+        key = re.findall(r'id="mailbox-([^"]+)"', browser.get("/mailboxes").text)[0]
+
+        def fails(kept: Mapping[str, Any], *, timeout: float) -> bool:
+            assert timeout <= 5
+            raise fault
+
+        monkeypatch.setattr(oauth, "revoke", fails)
+        page = browser.post(f"/mailboxes/{key}/disconnect", follow_redirects=True).text
+        assert "is disconnected; what was read stays. Google did not confirm that our access ended" in page
+        with sessions() as session:
+            mailbox = mailboxes.by_address(session, ALICE)
+            assert mailbox is not None
+            assert (mailbox.state, mailbox.credentials) == (State.DISCONNECTED, None)
 
     def test_trouble_that_leaves_mail_coming_in_is_told_once(self, app: Flask, sessions: Sessions) -> None:
         browser, _ = self.connected(app, sessions)

@@ -140,7 +140,7 @@ def test_time_is_linear_in_the_header(piece: str) -> None:
     value = piece * (32_768 // len(piece))
     started = time.process_time()
     parse_addresses([value])
-    assert time.process_time() - started < 2
+    assert time.process_time() - started < 5
 
 
 def test_domain_is_what_follows_the_last_at() -> None:

@@ -11,6 +11,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 
+from tracker import row_security
+
 HERE = Path(__file__).parent
 
 
@@ -33,6 +35,7 @@ def upgrade(engine: Engine) -> None:
         guard.execute(text("SELECT pg_advisory_lock(1000, 1)"))
         try:
             command.upgrade(_config(engine), "head")
+            row_security.ensure(engine)
         finally:
             guard.execute(text("SELECT pg_advisory_unlock(1000, 1)"))
             guard.commit()

@@ -14,7 +14,7 @@ from sqlalchemy.orm import joinedload
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
-from tracker import autobox, boxes, contacts, fields, people, pipelines
+from tracker import autobox, boxes, contacts, fields, people, pipelines, sight
 from tracker.addresses import parse_addresses
 from tracker.box_filters import ME, OWES, PERIODS, US, BoxFilter
 from tracker.boxes import Box, BoxConflict
@@ -35,6 +35,12 @@ def found(key: str) -> Pipeline:
     """The team's pipeline, or 404."""
     pipeline = next((one for one in frame.nav_pipelines() if one.key == key), None)
     return pipeline if pipeline is not None else abort(404)
+
+
+def workable(key: str) -> Pipeline:
+    """The pipeline, to add boxes; 403 for those who see but some of its boxes."""
+    pipeline = found(key)
+    return pipeline if sight.is_whole(db(), pipeline.id) else abort(403)
 
 
 def _zone() -> tzinfo:
@@ -152,7 +158,7 @@ def column(key: str, at: str) -> Page:
 def new_box(key: str) -> Page:
     """A new box, with a contact if an address is given; their mail is filed at once."""
     lock_team(db(), viewer().team_id)
-    pipeline, address = found(key), text("address", 500)
+    pipeline, address = workable(key), text("address", 500)
     stage = _stage(pipeline, text("stage")) if text("stage") else None
     if text("stage") and stage is None:
         raise Refused({"new-box": "That stage is gone; choose another"})

@@ -15,6 +15,7 @@ from tracker.filing import FILED
 from tracker.matching import BY_CONTACT, BY_DOMAIN
 from tracker.messages import Message, Recipient
 from tracker.people import User
+from tracker.sharing import may_read
 from tracker.web import box_page, cursor, field_inputs, mails, rows
 from tracker.web.box_page import PARTS, Shown, anyhow, changed, found, in_team, page
 from tracker.web.forms import Refused, number, or_show, text, wants_json
@@ -188,7 +189,7 @@ def set_values(key: str) -> Page:
     box = found(key)
     boxes.lock_values(db(), box)
     columns = fields.of_pipeline(db(), box.pipeline_id)
-    known = field_inputs.known_names(db(), box, columns, people.of_team(db(), box.team_id))
+    known = field_inputs.known_names(db(), box, columns, people.of_team(db(), box.team_id, removed=True))
     stale, wrong = {}, {}
     for column in columns:
         there = field_inputs.shown(column, box.values.get(column.key), known)
@@ -234,12 +235,9 @@ def _stop_rule(box: Box, conversation_id: int) -> str:
         return "Taken out; mail is no longer filed here by the organization's domain"
     if rule != BY_CONTACT:
         return ""
-    writers = select(Message.sender_normalized).where(Message.conversation_id == conversation_id)
-    readers = (
-        select(Recipient.normalized)
-        .join(Message, Message.id == Recipient.message_id)
-        .where(Message.conversation_id == conversation_id)
-    )
+    readable = (Message.conversation_id == conversation_id, may_read(viewer()))
+    writers = select(Message.sender_normalized).where(*readable)
+    readers = select(Recipient.normalized).join(Message, Message.id == Recipient.message_id).where(*readable)
     addresses = set(db().scalars(writers.union(readers)))
     taken = [one for one in box.contacts if addresses & {address.normalized for address in one.addresses}]
     for contact in taken:

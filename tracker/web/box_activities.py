@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
 from flask import Blueprint, abort, request
 
-from tracker import activities, due, people
+from tracker import access, activities, due, people
 from tracker.activities import Activity, ActivityError, ActivityKind
 from tracker.boxes import Box
+from tracker.people import User
 from tracker.web.box_page import changed, found, page
 from tracker.web.forms import or_show, text
 from tracker.web.frame import Page, db, now, user, viewer
@@ -47,6 +49,13 @@ def _minutes() -> int | None:
     return int(given)
 
 
+def _mentionable(box: Box, already: Collection[str] = ()) -> list[User]:
+    """Those who see the box; and, in what is corrected, those whom it mentions already."""
+    team = people.of_team(db(), viewer().team_id)
+    there = access.seers(db(), box, team)
+    return there + [one for one in team if one.key in already and one not in there]
+
+
 def _activity(box: Box, key: str) -> Activity:
     activity = activities.by_key(db(), viewer().team_id, key)
     if activity is None:
@@ -68,7 +77,7 @@ def add(key: str, kind: str) -> Page:
         at=_at(),
         minutes=_minutes(),
         contact_keys=request.form.getlist("with"),
-        people=people.of_team(db(), viewer().team_id),
+        people=_mentionable(box),
         now=now(),
     )
     return changed(box, "compose", "timeline", told=ADDED[what], anchor="box-timeline")
@@ -87,7 +96,7 @@ def change(key: str, activity: str) -> Page:
         at=_at(),
         minutes=_minutes(),
         contact_keys=request.form.getlist("with"),
-        people=people.of_team(db(), viewer().team_id),
+        people=_mentionable(box, _activity(box, activity).mentions),
         now=now(),
     )
     return changed(box, "timeline", told="Changed", anchor=f"a-{activity}")

@@ -17,7 +17,21 @@ from markupsafe import Markup
 from sqlalchemy import select
 from sqlalchemy.orm import joinedload, selectinload
 
-from tracker import boxes, contacts, due, events, fields, filing, links, mentions, people, pipelines, tasks
+from tracker import (
+    access,
+    answering,
+    boxes,
+    contacts,
+    due,
+    events,
+    fields,
+    filing,
+    links,
+    mentions,
+    people,
+    pipelines,
+    tasks,
+)
 from tracker.activities import Activity, persons
 from tracker.boxes import Box, BoxConflict
 from tracker.contacts import Contact, Organization
@@ -25,10 +39,11 @@ from tracker.db import among
 from tracker.fields import Field, FieldType
 from tracker.filing import Filing
 from tracker.mentions import Piece
-from tracker.people import User, Viewer
+from tracker.people import Role, User, Viewer
 from tracker.pipelines import Stage
 from tracker.tasks import Task
 from tracker.web import cursor, field_inputs, forms, frame, mails, notices, rows, timeline, words
+from tracker.web.access_said import Said
 from tracker.web.field_inputs import Input
 from tracker.web.frame import Page, db, viewer
 from tracker.web.timeline import Block
@@ -45,13 +60,14 @@ PARTS = {
     "contacts": "box_contacts.html",
     "conversations": "box_conversations.html",
     "links": "box_links.html",
+    "access": "box_access.html",
     "files": "box_files.html",
 }
 #: Where a form stands (the beginning of its `_place`), and the part that is shown again when it is refused.
 PLACES = {
     "name": "head", "stage": "head", "owner": "head", "note": "compose", "call": "compose", "meeting": "compose",
     "newtask": "newtask", "task": "tasks", "activity": "timeline", "why": "timeline", "fields": "fields",
-    "money": "head", "organization": "fields", "contacts": "contacts", "links": "links",
+    "money": "head", "organization": "fields", "contacts": "contacts", "links": "links", "access": "access",
 }  # fmt: skip
 FEW_CONVERSATIONS, FEW_DONE, FEW_FILES = 8, 5, 6
 
@@ -103,13 +119,29 @@ class Shown:
 
     @cached_property
     def users(self) -> Sequence[User]:
-        """The team."""
-        return people.of_team(db(), self.viewer.team_id)
+        """Those who see the box, to choose from."""
+        return access.seers(db(), self.box, [one for one in self.everybody if one.removed_at is None])
+
+    @cached_property
+    def would_see(self) -> Sequence[User]:
+        """Those who don't, and would as its owner: guests see but where they are named."""
+        there = {one.id for one in self.users}
+        others = [one for one in self.everybody if one.removed_at is None and one.id not in there]
+        return [one for one in others if one.role != Role.GUEST]
+
+    def choices(self, user: User | None) -> Sequence[User]:
+        """Those who see the box, and who has the task now though they don't."""
+        return self.users if user is None or user in self.users else [*self.users, user]
+
+    @cached_property
+    def everybody(self) -> Sequence[User]:
+        """Those too who were removed: what they did stays theirs."""
+        return people.of_team(db(), self.viewer.team_id, removed=True)
 
     @cached_property
     def names(self) -> dict[int, str]:
         """The team's names by id."""
-        return {user.id: user.name for user in self.users}
+        return {user.id: user.name for user in self.everybody}
 
     @cached_property
     def stages(self) -> Sequence[Stage]:
@@ -125,7 +157,7 @@ class Shown:
     def known(self) -> dict[str, str]:
         """Names of the people, contacts and organizations that are spoken of, by key."""
         named = {contact.key: contact.name for contact in self.box.contacts}
-        return field_inputs.known_names(db(), self.box, self.columns, self.users) | named
+        return field_inputs.known_names(db(), self.box, self.columns, self.everybody) | named
 
     @cached_property
     def inputs(self) -> list[Input]:
@@ -161,9 +193,19 @@ class Shown:
         return tasks.of_box(db(), self.box.id, done=True, limit=FEW_DONE)
 
     @cached_property
+    def to_answer(self) -> Mapping[str, str]:
+        """The keys of the mails that tasks ask to answer, by the tasks' keys."""
+        return answering.mails_of(db(), self.viewer, self.tasks)
+
+    @cached_property
     def links(self) -> Sequence[Box]:
         """The boxes it is linked with."""
         return links.of_box(db(), self.box.id)
+
+    @cached_property
+    def access(self) -> Said:
+        """Who sees it."""
+        return Said.of(db(), self.viewer, self.box, self.everybody)
 
     @cached_property
     def filed(self) -> list[tuple[Filing, rows.Row]]:
@@ -201,7 +243,7 @@ class Shown:
     @cached_property
     def blocks(self) -> list[Block]:
         """The timeline's entries as they are shown."""
-        return timeline.blocks(db(), self.box, self.timeline.entries)
+        return timeline.blocks(db(), viewer(), self.box, self.timeline.entries)
 
     @cached_property
     def told(self) -> dict[int, str]:
@@ -226,7 +268,7 @@ class Shown:
     @cached_property
     def handles(self) -> dict[str, str]:
         """What is typed behind the @ to mention somebody, by key."""
-        return mentions.handles(persons(self.users))
+        return mentions.handles(persons([one for one in self.everybody if one.removed_at is None]))
 
     @cached_property
     def mentionable(self) -> str:
@@ -235,7 +277,7 @@ class Shown:
 
     def pieces(self, activity: Activity) -> list[Piece]:
         """A note's text, with its mentions."""
-        return mentions.pieces(activity.text, {user.key: user.name for user in self.users})
+        return mentions.pieces(activity.text, {user.key: user.name for user in self.everybody})
 
     def as_typed(self, activity: Activity) -> str:
         """A note's text, to be edited."""

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Select, SQLColumnExpression, func, literal
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session, aliased, joinedload
 
-from tracker import boxes, totals
+from tracker import boxes, sight, totals
 from tracker.box_filters import THEM, US, BoxFilter
 from tracker.boxes import Box, BoxContact
 from tracker.contacts import Contact
@@ -157,12 +157,16 @@ def _column(stage: Stage, head: Head, found: Sequence[Card], limit: int) -> Colu
 
 
 def heads(session: Session, look: Look, pipeline_id: int, stages: Sequence[Stage]) -> dict[int, Head]:
-    """Counts and worth of stages: kept totals, or, of what a filter leaves, counted up to a bound."""
+    """Counts and worth of stages: kept totals, or, of what a filter or the gate leaves, counted up to a bound.
+
+    Of kept totals, the few boxes in a pipeline that are hidden from the viewer are taken off.
+    """
     found = {stage.id: Head() for stage in stages}
-    if not look.chosen:
+    if not look.chosen and sight.is_whole(session, pipeline_id):
         for stage_id, total in totals.of_pipeline(session, pipeline_id).items():
             if stage_id in found:
                 found[stage_id] = Head(total.boxes, total.amounts)
+        _take_hidden(session, pipeline_id, found)
         return found
     some = (
         select(Box.value_currency.label("currency"), Box.value_amount.label("amount"))
@@ -186,6 +190,25 @@ def heads(session: Session, look: Look, pipeline_id: int, stages: Sequence[Stage
     for head in found.values():
         head.more, head.count = head.count > COUNTED, min(head.count, COUNTED)
     return found
+
+
+def _take_hidden(session: Session, pipeline_id: int, found: dict[int, Head]) -> None:
+    box = Box.__table__.alias("hidden_boxes")
+    unseen = sight.hidden(session, pipeline_id, box.c) if not sight.sees_all(session, pipeline_id) else None
+    if unseen is None:
+        return
+    query = (
+        select(box.c.stage_id, box.c.value_currency, func.count(), func.sum(box.c.value_amount))
+        .where(unseen, box.c.archived_at.is_(None), box.c.deleted_at.is_(None), box.c.stage_id.in_(list(found)))
+        .group_by(box.c.stage_id, box.c.value_currency)
+    )
+    for stage_id, currency, count, amount in session.execute(query):
+        head = found[stage_id]
+        head.count -= count
+        if currency in head.amounts:
+            head.amounts[currency] -= amount or 0
+            if not head.amounts[currency]:  # it may be the only one of its currency
+                del head.amounts[currency]
 
 
 def _cards(session: Session, look: Look, ids: Sequence[int], stages: dict[int, Stage]) -> list[Card]:

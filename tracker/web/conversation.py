@@ -5,11 +5,12 @@ from __future__ import annotations
 from flask import Blueprint, abort, flash, redirect, render_template, request
 from markupsafe import Markup
 
-from tracker import autobox, filing, people
+from tracker import autobox, filing, people, sharing
 from tracker.conversations import Conversation
 from tracker.db import lock_team
 from tracker.filing import SUGGESTED, Filing, FilingError
-from tracker.web import cursor, frame, mails, rows, words
+from tracker.web import cursor, frame, mails, rows, withheld, words
+from tracker.web.cursor import Cursor
 from tracker.web.forms import done, or_show, text
 from tracker.web.frame import Page, db, local_path, now, viewer
 
@@ -22,17 +23,29 @@ def found(key: str) -> Conversation:
 
 
 def page(key: str, **_: str) -> str:
-    """The whole page."""
-    conversation = found(key)
+    """The whole page: all that the viewer may read, and where something is withheld."""
+    conversation = rows.readable(db(), viewer(), key)
     after = cursor.parse(request.args.get("after"))
+    if conversation is None:
+        return _withheld(key, after)
     found_mails, more = mails.of_conversation(db(), viewer(), conversation, after)
+    hidden = sharing.withheld(db(), viewer(), conversation.id, before=after.at if after else None)
+    entries = withheld.of_conversation(db(), viewer(), hidden, after, found_mails, more=more is not None)
     row = rows.rows(db(), viewer(), [conversation])[0]
-    names = {user.id: user.name for user in people.of_team(db(), viewer().team_id)}
+    names = {user.id: user.name for user in people.of_team(db(), viewer().team_id, removed=True)}
     reasons = {decision.id: words.why(decision, names) for decision in row.filed}
     return render_template(
-        "conversation.html", conversation=conversation, row=row, mails=found_mails, more=more, reasons=reasons,
-        panels=_panels(conversation),
+        "conversation.html", conversation=conversation, row=row, entries=entries, more=more, reasons=reasons,
+        panels=_panels(conversation), hidden=len(hidden),
     )  # fmt: skip
+
+
+def _withheld(key: str, after: Cursor | None) -> str:
+    """A conversation of which the viewer knows, and may read nothing yet; or 404."""
+    conversation = withheld.knows(db(), viewer(), key) or abort(404)
+    hidden = sharing.withheld(db(), viewer(), conversation.id, before=after.at if after else None)
+    entries = withheld.of_conversation(db(), viewer(), hidden, after, [], more=False)
+    return render_template("sharing/conversation.html", entries=entries)
 
 
 def _panels(conversation: Conversation) -> list[tuple[str, str]]:

@@ -23,6 +23,7 @@ T = TypeVar("T", Contact, Organization)
 @bp.get("/contacts/duplicates")
 def show() -> Page:
     """The pairs."""
+    members_only()
     after = request.args.get("after", "").replace("\x00", "")
     pairs, more = duplicates.find(db(), viewer(), after)
     companies = [] if after else duplicates.find_organizations(db(), viewer())

@@ -11,6 +11,7 @@ from typing import Any
 
 from flask import abort, flash, g, jsonify, redirect, request, url_for
 
+from tracker.access import AccessError
 from tracker.boxes import BoxConflict, BoxError
 from tracker.contacts import ContactError
 from tracker.fields import FieldError
@@ -19,7 +20,7 @@ from tracker.organizations import OrganizationError
 from tracker.pipelines import PipelineError
 from tracker.web.frame import Page, db
 
-REFUSALS = (BoxError, PipelineError, FilingError, FieldError, ContactError, OrganizationError)
+REFUSALS = (BoxError, PipelineError, FilingError, FieldError, ContactError, OrganizationError, AccessError)
 
 
 class Refused(Exception):

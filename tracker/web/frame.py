@@ -16,20 +16,23 @@ from flask import Flask, Response, current_app, g, redirect, request, session, u
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response as AnyResponse
 
-from tracker import mailboxes, people, pipelines
+from tracker import mailboxes, people, pipelines, row_security, sight
+from tracker import sessions as sign_ins
 from tracker.boxes import Box
 from tracker.conversations import Conversation
-from tracker.db import Sessions, utc_now
+from tracker.db import SIGHT, Sessions, utc_now
 from tracker.html_mail import AddressFilter
 from tracker.people import User, Viewer
 from tracker.pipelines import Pipeline, Template
+from tracker.sessions import SignIn
 
 log = logging.getLogger(__name__)
 View = TypeVar("View", bound=Callable[..., object])
 Page = str | Response | AnyResponse | tuple[str, int]
 
 EXTENSION = "tracker"
-USER = "user"  #: the only thing about a person that their cookie holds
+USER = "user"  #: a person's key in their cookie, for doors that ask no database; it opens nothing
+TOKEN = "token"  # noqa: S105 - the key of what opens: see `tracker.sessions`
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +89,16 @@ class Frame:
     form_targets: list[str] = field(default_factory=list)  #: origins that a form may lead to
     #: From a mail's HTML to what its addresses are on our pages; see `html_mail.sanitize`.
     mail_addresses: Callable[[str], AddressFilter] | None = None
+    #: Where the present request comes from.
+    client_address: Callable[[], str] = lambda: request.remote_addr or ""
+    #: Called with the mailboxes of somebody who was removed, once that is committed.
+    after_leaving: list[Callable[[Sequence[int]], object]] = field(default_factory=list)
     sign_in_endpoint: str | None = None
     sign_out_endpoint: str | None = None  #: takes a POST
     connect_endpoint: str | None = None  #: takes a POST and connects a mailbox
     compose_endpoint: str | None = None  #: writes a mail: `box=`, or `contact=`, their keys
     reply_endpoint: str | None = None  #: answers one: `reply=`, a message's key, and `all=1`
+    file_endpoint: str | None = None  #: opens an attachment: `key=`, its message's, and `number=`, from 1
 
 
 def of(app: Flask) -> Frame:
@@ -157,6 +165,17 @@ def release() -> None:
         g.session.commit()
 
 
+def lock_to(team_id: int) -> None:
+    """From now on the request sees one team's rows; for pages that a secret opens, once its team is known."""
+    row_security.enter(db(), team_id)
+    db().info[SIGHT] = None  # whoever may be signed in, it is not their eyes that the secret opens for
+
+
+def is_public() -> bool:
+    """Whether the present page needs no sign-in. Whoever is signed in, it is not shown to them in particular."""
+    return getattr(current_app.view_functions.get(request.endpoint or ""), "is_public", False)
+
+
 def after_commit(action: Callable[[], object]) -> None:
     """Do something once the request's transaction is committed; it must be harmless to lose."""
     g.setdefault("after_commit", []).append(action)
@@ -170,9 +189,23 @@ def now() -> datetime:
 def user_or_none() -> User | None:
     """Who is signed in, if anybody."""
     if "user" not in g:
-        key = session.get(USER)
-        g.user = people.by_key(db(), key) if isinstance(key, str) else None
-    found: User | None = g.user
+        g.user = g.sign_in = None
+        if TOKEN in session and (found := sign_ins.signed_in(db(), session[TOKEN], now())):
+            g.sign_in, g.user = found
+            sign_ins.seen(db(), g.sign_in, frame().client_address(), now())
+    known: User | None = g.user
+    if known is not None:
+        if g.get("looker", (None, None))[0] is not known:
+            g.looker = known, people.viewer_of(known, "web")  # once: an error page has no transaction to ask in
+        row_security.enter(db(), g.looker[1].team_id)
+        g.viewer = sight.look_as(db(), g.looker[1])
+    return known
+
+
+def sign_in_now() -> SignIn:
+    """The session that the present request belongs to, on a page that asks for one."""
+    found = g.sign_in
+    assert isinstance(found, SignIn)
     return found
 
 
@@ -185,7 +218,9 @@ def user() -> User:
 
 def viewer() -> Viewer:
     """The viewer of this request."""
-    return people.viewer_of(user(), "web")
+    user()
+    found: Viewer = g.viewer
+    return found
 
 
 def nav_pipelines() -> Sequence[Pipeline]:
@@ -204,11 +239,23 @@ def has_mailbox() -> bool:
 
 
 def sign_in(app_user: User) -> None:
-    """Sign a person in; whatever the cookie held before is gone."""
-    session.clear()
+    """Sign a person in, with a new token; whatever the cookie held before is gone, and its session ended."""
+    sign_out()
+    agent = request.headers.get("User-Agent", "")
+    token = sign_ins.begin(db(), app_user, address=frame().client_address(), agent=agent, now=now())
     session.permanent = True
-    session[USER] = app_user.key
-    g.user = app_user
+    session[USER], session[TOKEN] = app_user.key, token
+    found = sign_ins.signed_in(db(), token, now())
+    g.sign_in, g.user = found or (None, None)
+
+
+def sign_out() -> None:
+    """Forget who this is: here, and in the table, so that a copy of the cookie is worth nothing."""
+    # Not by `user_or_none`: nobody's eyes are put on here, for whoever signs in next may be of another team.
+    if found := sign_ins.signed_in(db(), session.get(TOKEN), now()):
+        sign_ins.end(db(), people.viewer_of(found[1], "web"), found[0].key, now())
+    session.clear()
+    g.user = g.sign_in = None
 
 
 def local_path(path: str | None) -> str:
@@ -221,7 +268,7 @@ def local_path(path: str | None) -> str:
 
 def _ask_to_sign_in() -> AnyResponse | None:
     view = current_app.view_functions.get(request.endpoint or "")
-    if view is None or request.endpoint == "static" or getattr(view, "is_public", False):
+    if view is None or request.endpoint == "static" or is_public():
         return None
     if user_or_none() is not None:
         return None

@@ -45,7 +45,7 @@ def _make_room(endpoint: str | None, _: Mapping[str, Any] | None) -> None:
 def _found(key: str) -> Pipeline:
     if viewer().role == Role.GUEST:
         abort(403)
-    return board.found(key)
+    return board.workable(key)
 
 
 def _import(pipeline: Pipeline, key: str) -> Import:
@@ -143,7 +143,7 @@ def set_mapping(key: str, made: str) -> Page:
 def _check(pipeline: Pipeline, made: Import) -> str:
     plan = import_plan.make(db(), viewer(), made)
     wrong = plan.wrong()
-    called = {user.key: user.name for user in people.of_team(db(), viewer().team_id)}
+    called = {user.key: user.name for user in people.of_team(db(), viewer().team_id, removed=True)}
     called |= {key: name for _, key, name in plan.organizations.values()}
     called |= {key: name for _, key, name, _ in plan.contacts.values()}
     shown = [line for line in plan.lines if not line.errors][:SHOWN]

@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Blueprint, abort, render_template, request, url_for
 
-from tracker import autobox, boxes, due, filing, refiling, search, snoozes
+from tracker import autobox, boxes, due, filing, refiling, search, sight, snoozes
 from tracker.boxes import Box
 from tracker.conversations import Conversation
 from tracker.db import lock_team
@@ -157,6 +157,8 @@ def _new_box(conversation: Conversation) -> Box:
     pipeline = next((one for one in frame.nav_pipelines() if one.key == text("pipeline")), None)
     if pipeline is None:
         raise Refused({"tag": "Choose the pipeline for the new box"})
+    if not sight.is_whole(db(), pipeline.id):
+        raise Refused({"tag": f"You see but some boxes of {pipeline.name}; choose another pipeline"})
     return autobox.new_box(db(), viewer(), pipeline, conversation, name=text("box", 200), now=now())
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, Response, abort, jsonify, request
 from sqlalchemy.orm import Session
 
-from tracker import events, topics
+from tracker import events, sight, topics
 from tracker.events import Cursor
 from tracker.topics import Changed, Watch
 from tracker.web.frame import Page, db, user
@@ -35,7 +35,7 @@ def since() -> Page:
     found = events.after(db(), _parsed(given), limit=LIMIT)
     if len(found) == LIMIT:
         return _answer({"cursor": _told(events.newest(db())), "topics": [], "refresh": True})
-    watch = Watch.of(user().key, request.args.get("topics", ""))
+    watch = Watch.of(user().key, sight.watchable(db(), request.args.get("topics", "")))
     rows = [event for _, event in found if event.team_id == user().team_id]
     cursor = _told(found[-1][0]) if found else given
     hits = watch.hits(_topics(db(), rows))

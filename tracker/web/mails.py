@@ -13,13 +13,16 @@ from sqlalchemy import Row, Select, collate, func, select, tuple_
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session, defer
 
+from tracker import answering, reading_log
+from tracker.answering import Asked
 from tracker.boxes import Box
 from tracker.conversations import Conversation
 from tracker.filing import FILED, Filing
 from tracker.messages import Copy, Message, Recipient, recipients_of
 from tracker.people import Viewer
-from tracker.sharing import may_read
+from tracker.sharing import holds, may_read, why
 from tracker.signatures import split_quoted
+from tracker.web import frame
 from tracker.web.cursor import Cursor
 
 PAGE = 40
@@ -28,7 +31,7 @@ FILES = 30  # messages with attachments that a page of files looks at
 
 EXTENSION = "tracker_mail_notes"
 
-Found = Row[Message, str, bool, bool]
+Found = Row[Message, str, bool, bool, bool]
 #: What another room shows below messages, by their ids: of those given (which the viewer may read), all at once.
 Notes = Callable[[Session, Sequence[int]], Mapping[int, Markup]]
 #: Pictures from elsewhere that show something: one of a single pixel does not.
@@ -48,6 +51,10 @@ class Mail:
     recipients: Sequence[Recipient]
     attachments: Sequence[dict[str, Any]] = field(default_factory=list)
     notes: Sequence[Markup] = ()  #: other rooms', below it
+    mine: bool = True  #: one of the reader's own mailboxes holds it
+    why: str = ""  #: else the rule that lets them read it, in words
+    asked: Asked | None = None  #: a teammate was asked to answer it
+    owner: str = ""  #: else who may be asked to
     row: Found | None = None  #: of one that is not ready yet
 
     @property
@@ -65,7 +72,7 @@ class Mail:
 class Reading:
     """A query for messages, and its columns to narrow and order it by."""
 
-    query: Select[Message, str, bool, bool]
+    query: Select[Message, str, bool, bool, bool]
     conversation_id: Any
     at: Any
     key: Any
@@ -75,7 +82,7 @@ def messages_read(viewer: Viewer) -> Reading:
     """Messages without the weight of their HTML; the one place of the pages that selects mail to be read."""
     html = func.coalesce(Message.html, "")
     query = (
-        select(Message, Conversation.key, html != "", html.regexp_match(REMOTE_IMAGE, flags="i"))
+        select(Message, Conversation.key, html != "", html.regexp_match(REMOTE_IMAGE, flags="i"), holds(viewer))
         .join(Conversation, Conversation.id == Message.conversation_id)
         .where(may_read(viewer))
         .options(defer(Message.html))
@@ -94,22 +101,32 @@ def of_conversation(
     rows = session.execute(query.order_by(found.at.desc(), found.key.desc()).limit(PAGE + 1)).all()
     last = rows[PAGE - 1][0] if len(rows) > PAGE else None
     more = Cursor(last.sent_at, last.key) if last is not None else None
-    return ready(session, rows[:PAGE]), more
+    return ready(session, viewer, rows[:PAGE]), more
 
 
-def ready(session: Session, rows: Sequence[Found]) -> list[Mail]:
-    """Messages with all that a page shows of them, in a fixed number of queries."""
+def ready(session: Session, viewer: Viewer, rows: Sequence[Found]) -> list[Mail]:
+    """Messages with all that a page shows of them, in a fixed number of queries; the opening is noted."""
     if not rows:
         return []
-    recipients = recipients_of(session, [row[0].id for row in rows])
+    ids = [row[0].id for row in rows]
+    others = [row[0].id for row in rows if not row[4]]
+    reasons = why(session, viewer, others) if others else {}
+    if others:
+        reading_log.opened(session, viewer, others, frame.now())
+    recipients = recipients_of(session, ids)
     attachments = attachments_of(session, [row[0].id for row in rows if row[0].attachment_count])
     notes = _notes_of(session, [row[0].id for row in rows])
+    asked = answering.asked(session, viewer, ids)
+    offers = answering.offers(session, viewer, [row[0] for row in rows if not row[4]], reasons)
     made = []
-    for message, key, has_html, has_images in rows:
+    for message, key, has_html, has_images, mine in rows:
         reply, quoted = split_quoted(message.text[:TEXT_SHOWN])
         files = attachments.get(message.id, [])
         people, below = recipients[message.id], [found[message.id] for found in notes if message.id in found]
-        made.append(Mail(message, key, reply, quoted, has_html, has_images, people, files, below))
+        reason = reasons[message.id].words if message.id in reasons else ""
+        ask = asked.get(message.id), offers[message.id].name if message.id in offers else ""
+        one = Mail(message, key, reply, quoted, has_html, has_images, people, files, below, mine, reason, *ask)
+        made.append(one)
     return made
 
 
@@ -123,7 +140,7 @@ def _notes_of(session: Session, ids: Sequence[int]) -> list[Mapping[int, Markup]
 
 
 def attachments_of(session: Session, ids: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
-    """Names and sizes by message; they are part of what a message is known by, so any copy tells them."""
+    """Names, sizes and numbers by message; they are part of what a message is known by: any copy tells them."""
     if not ids:
         return {}
     query = (
@@ -132,7 +149,10 @@ def attachments_of(session: Session, ids: Sequence[int]) -> dict[int, list[dict[
         .ext(distinct_on(Copy.message_id))
         .order_by(Copy.message_id, Copy.id)
     )
-    return {id_: [one for one in found if not one.get("inline")] for id_, found in session.execute(query)}
+    return {
+        id_: [{**one, "number": number} for number, one in enumerate(found, 1) if not one.get("inline")]
+        for id_, found in session.execute(query)
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +164,7 @@ class File:
     who: str
     at: datetime
     message_key: str
+    number: int  #: among the message's, from 1
 
 
 def files_of(
@@ -163,7 +184,7 @@ def files_of(
     files = [
         File(
             str(one.get("filename") or "Unnamed"), int(one.get("size") or 0),
-            row.sender_name or row.sender_address or "(no sender)", row.sent_at, row.key,
+            row.sender_name or row.sender_address or "(no sender)", row.sent_at, row.key, one["number"],
         )
         for row in rows[:limit]
         for one in attachments.get(row.id, [])

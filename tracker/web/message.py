@@ -6,11 +6,11 @@ from datetime import timedelta
 
 from flask import Blueprint, abort, redirect, request, url_for
 
-from tracker import html_mail
+from tracker import html_mail, reading_log
 from tracker.conversations import Conversation
 from tracker.web import frame, mails, security
 from tracker.web.cursor import Cursor
-from tracker.web.frame import Page, db, viewer
+from tracker.web.frame import Page, db, now, viewer
 
 bp = Blueprint("message", __name__)
 
@@ -30,6 +30,7 @@ def show(key: str) -> Page:
     message = mails.message(db(), viewer(), key)
     if message is None or not message.html:
         abort(404)
+    reading_log.opened(db(), viewer(), [message.id], now())
     remote_images = request.args.get("images") == "1"
     addresses = frame.frame().mail_addresses
     body = html_mail.sanitize(

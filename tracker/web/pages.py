@@ -10,6 +10,9 @@ from flask import Blueprint, Flask, Response, g, redirect, request, url_for
 from sqlalchemy import text
 
 from tracker.web import (
+    access,
+    answering,
+    api_keys,
     board,
     box,
     box_activities,
@@ -38,9 +41,16 @@ from tracker.web import (
     pipeline_stages,
     search,
     security,
+    sharing,
+    sharing_log,
+    sharing_requests,
+    sharing_settings,
+    sign_ins,
     table,
     table_views,
+    team,
     undo,
+    withheld,
 )
 from tracker.web.frame import Frame, NavItem, Page
 
@@ -50,7 +60,9 @@ BLUEPRINTS = (
     components.bp, live.bp, me.bp, undo.bp, followups.bp, search.bp,
     box_tasks.bp, box_activities.bp, box_links.bp, box_life.bp, box_merge.bp,
     pipeline_stages.bp, pipeline_fields.bp, pipeline_rules.bp, organizations.bp, duplicates.bp,
-    table.bp, table_views.bp, imports.bp,
+    table.bp, table_views.bp, imports.bp, team.bp, sign_ins.bp, api_keys.bp,
+    access.bp, answering.bp,
+    sharing.bp, sharing_settings.bp, sharing_requests.bp, sharing_log.bp,
 )  # fmt: skip
 MEGABYTE = 1_000_000
 
@@ -118,7 +130,12 @@ def init_app(app: Flask, made: Frame) -> None:
     app.url_defaults(_versions(app))
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
+    withheld.init_app(app)
+    frame.register_person_page(app, NavItem("Sharing", "sharing_settings.show", "share"))
     frame.register_nav(app, NavItem("Follow-ups", "followups.show", "followups", order=5, key="g f"))
     frame.register_nav(app, NavItem("Inbox", "inbox.show", "inbox", order=10, key="g i"))
     frame.register_nav(app, NavItem("Contacts", "contact.index", "people", order=30, key="g c"))
+    frame.register_nav(app, NavItem("Team", "team.show", "person", order=95, key="g m"))
+    frame.register_person_page(app, NavItem("Sessions", "sign_ins.show", "lock"))
+    frame.register_person_page(app, NavItem("API keys", "api_keys.show", "link"))
     frame.register_nav(app, NavItem("Organizations", "organizations.index", "building", order=31, key="g o"))

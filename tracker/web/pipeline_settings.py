@@ -7,10 +7,11 @@ from typing import Any
 
 from flask import Blueprint, Response, abort, redirect, render_template, url_for
 
-from tracker import boxes, pipelines
+from tracker import boxes, people, pipelines, sight
 from tracker.people import Role
 from tracker.pipelines import Pipeline, PipelineError
 from tracker.web import frame
+from tracker.web.access_said import Said
 from tracker.web.forms import done, or_show, text, wants_json
 from tracker.web.frame import Page, db, now, viewer
 
@@ -25,10 +26,12 @@ COPY = "copy-"  #: before the key of a pipeline that a new one is to be like
 
 
 def found(key: str) -> Pipeline:
-    """The pipeline, archived or not, for those who may change it; guests may not."""
+    """The pipeline, archived or not, for those who may change it; neither guests nor those who see but some of its
+    boxes."""
     if viewer().role == Role.GUEST:
         abort(403)
-    return pipelines.by_key(db(), viewer().team_id, key) or abort(404)
+    pipeline = pipelines.by_key(db(), viewer().team_id, key) or abort(404)
+    return pipeline if sight.is_whole(db(), pipeline.id) else abort(403)
 
 
 def shown(template: str, tab: str, pipeline: Pipeline, **values: Any) -> str:
@@ -63,7 +66,13 @@ def page(key: str, **_: str) -> str:
     """The pipeline itself."""
     pipeline = found(key)
     counts = boxes.counts(db(), pipeline.id)
-    return shown("pipeline_general.html", "pipeline_settings.general", pipeline, inside=sum(counts.values()))
+    more = {"inside": sum(counts.values()), "said": said(pipeline)}
+    return shown("pipeline_general.html", "pipeline_settings.general", pipeline, **more)
+
+
+def said(pipeline: Pipeline) -> Said:
+    """Who sees it."""
+    return Said.of(db(), viewer(), pipeline, people.of_team(db(), viewer().team_id, removed=True))
 
 
 @bp.get("/p/<key>/settings/pipeline")

@@ -13,18 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Select,
-    Subquery,
-    exists,
-    func,
-    literal,
-    not_,
-    select,
-    true,
-    tuple_,
-)
+from sqlalchemy import ColumnElement, Select, Subquery, exists, func, literal, not_, select, true, tuple_
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session, aliased, joinedload
 
@@ -36,7 +25,7 @@ from tracker.filing import FILED, SUGGESTED, Filing
 from tracker.mailboxes import Mailbox
 from tracker.messages import Copy, Message
 from tracker.people import Viewer
-from tracker.sharing import may_read
+from tracker.sharing import may_read, reasons
 from tracker.snoozes import Snooze
 from tracker.web.cursor import Cursor
 
@@ -261,7 +250,9 @@ def rows(
     _add_copies(session, viewer, made)
     if now is not None:
         _add_snoozes(session, viewer, made, now)
-    for filing in _filings(session, made):
+    filings = _filings(session, made)
+    reasons.tell(session, viewer, filings)
+    for filing in filings:
         row = made[filing.conversation_id]
         (row.filed if filing.state == FILED else row.suggested).append(filing)
     return list(made.values())
@@ -381,7 +372,7 @@ def readable_ones(session: Session, viewer: Viewer, keys: Sequence[str]) -> Sequ
 
 
 def of_box(session: Session, viewer: Viewer, box: Box, state: str, limit: int = 100) -> list[tuple[Filing, Row]]:
-    """Conversations filed in (or suggested for) a box, of which the viewer may read something."""
+    """Conversations filed in (or suggested for) a box, by the newest mail of each that the viewer may read."""
     query = (
         select(Filing, Conversation)
         .join(Conversation, Conversation.id == Filing.conversation_id)
@@ -398,4 +389,6 @@ def of_box(session: Session, viewer: Viewer, box: Box, state: str, limit: int = 
     if made:
         _add_latest(session, viewer, made)
         _add_people(session, viewer, made)
-    return [(filing, made[conversation.id]) for filing, conversation in found]
+    shown = [(filing, made[conversation.id]) for filing, conversation in found]
+    # Not by the conversation's own last mail: the order would tell of what is withheld.
+    return sorted(shown, key=lambda one: (one[1].at is not None, one[1].at), reverse=True)

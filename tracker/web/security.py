@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, current_app, g, request
 from flask_wtf.csrf import CSRFProtect
 
 from tracker.web import frame
@@ -21,6 +21,9 @@ MAIL = (
     "frame-ancestors 'self'; sandbox allow-popups allow-popups-to-escape-sandbox"
 )
 
+#: A file of a stranger's, should a browser show it in spite of all: it can do nothing.
+FILE = "default-src 'none'; frame-ancestors 'none'; sandbox"
+
 csrf = CSRFProtect()
 
 
@@ -29,12 +32,19 @@ def as_mail(*, remote_images: bool) -> None:
     g.policy = MAIL.format(images=" https: http:" if remote_images else "")
 
 
+def as_file() -> None:
+    """Give the present request's answer the headers of a file that came by mail."""
+    g.policy = FILE
+
+
 def _guard(response: Response) -> Response:
     targets = "".join(f" {origin}" for origin in frame.frame().form_targets)
     mail = g.get("policy")
     response.headers["Content-Security-Policy"] = mail or PAGE.format(targets=targets)
     response.headers["X-Frame-Options"] = "SAMEORIGIN" if mail else "DENY"
     response.headers["X-Content-Type-Options"] = "nosniff"
+    if current_app.config["SESSION_COOKIE_SECURE"]:  # our address is https; a year, without what lies below it
+        response.headers["Strict-Transport-Security"] = "max-age=31536000"
     response.headers["Referrer-Policy"] = "no-referrer" if mail else "same-origin"
     response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
     response.headers["Permissions-Policy"] = "camera=(), geolocation=(), microphone=()"

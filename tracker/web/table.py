@@ -10,7 +10,7 @@ from flask import Blueprint, Response, abort, g, redirect, render_template, requ
 from sqlalchemy import select
 from sqlalchemy.orm import joinedload, selectinload
 
-from tracker import boxes, columns, exports, fields, listing, people, pipelines, totals, views
+from tracker import boxes, columns, exports, fields, listing, people, pipelines, row_security, sight, totals, views
 from tracker.box_filters import OWES, PERIODS, THEM, US
 from tracker.boxes import Box, BoxError
 from tracker.columns import Column, Row
@@ -91,7 +91,7 @@ def _views(look: Look) -> dict[str, Any]:
 
 def _total(look: Look) -> str:
     """How many boxes there are: from the totals if nothing is filtered, else counted, up to a limit."""
-    if not look.is_filtered:
+    if not look.is_filtered and sight.sees_all(db(), look.pipeline.id):
         return f"{sum(one.boxes for one in totals.of_pipeline(db(), look.pipeline.id).values()):,}"
     count = Listing(db(), viewer(), look, now(), zone()).count()
     return f"{COUNTED:,}+" if count > COUNTED else f"{count:,}"
@@ -219,10 +219,12 @@ def as_csv(key: str) -> Page:
     mark = "" if request.args.get("bom") == "0" else "\ufeff"
 
     def told() -> Iterator[str]:
-        with sessions() as session:  # the request's own is closed before the last row is sent
+        # The request's own session is closed before the last row is sent.
+        with row_security.opened(sessions, who.team_id) as session:
             session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            reader = sight.look_as(session, who)
             yield mark
-            yield from exports.as_csv(Listing(session, who, look, at, where))
+            yield from exports.as_csv(Listing(session, reader, look, at, where))
 
     name = "".join(one if one.isascii() and (one.isalnum() or one in " -_") else "_" for one in pipeline.name)
     disposition = f'attachment; filename="{name.strip() or "boxes"}.csv"'

@@ -48,8 +48,9 @@ class Names:
 
 def names(session: Session, team_id: int, shown: Sequence[Column], rows: Sequence[Row]) -> Names:
     """The names that the rows' cells speak of; at most three queries."""
-    users = people.of_team(session, team_id)
-    known = {user.key: user.name for user in users}
+    everybody = people.of_team(session, team_id, removed=True)
+    users = [one for one in everybody if one.removed_at is None]
+    known = {user.key: user.name for user in everybody}
     tables: dict[str, Any] = {FieldType.CONTACT: Contact, FieldType.ORGANIZATION: Organization}
     for kind, table in tables.items():
         ours = [one.field for one in shown if one.field is not None and one.field.type == kind]
@@ -90,6 +91,9 @@ def editor(session: Session, viewer: Viewer, column: Column, row: Row, stages: S
         made.kind, made.choices = "choice", [(one.key, one.name) for one in stages]
     elif column.holds in (Holds.OWNER, FieldType.PERSON):
         made.kind, made.choices = "choice", [("", "Nobody"), *((one.key, one.name) for one in users)]
+        if now and now not in {one.key for one in users}:  # of somebody who left, what they were chosen for stays
+            left = people.by_key(session, now, removed=True)
+            made.choices = [*made.choices, (now, left.name if left else "Somebody who left")]
     elif column.holds == FieldType.DROPDOWN and column.field is not None:
         options = list(map(str, column.field.options))
         options += [now] if now and now not in options else []

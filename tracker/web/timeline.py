@@ -22,6 +22,7 @@ from tracker.db import among
 from tracker.events import RULE, Event
 from tracker.filing import FILED, Filing
 from tracker.people import Viewer
+from tracker.sharing import reasons
 from tracker.web.cursor import Cursor
 from tracker.web.mails import Mail, messages_read, ready
 
@@ -38,7 +39,7 @@ SHOWS = {ALL: "All", MAIL: "Mail", NOTES: "Notes & calls", TASKS: "Tasks", CHANG
 SILENT = (
     "message.sent", "message.received", "conversation.suggested", "user.mentioned", "box.merged_away",
     "note.added", "note.changed", "call.added", "call.changed", "meeting.added", "meeting.changed",
-    "email.read", "email.clicked",
+    "email.read", "email.clicked", "answer.asked",
 )  # fmt: skip
 BY_RULE_SILENT = ("conversation.filed",)
 
@@ -161,7 +162,7 @@ def of_box(
     shown = found[:size]
     last = Cursor(shown[-1][2].at, f"{shown[-1][1]}-{shown[-1][2].key}") if shown else None
     more = len(found) > size or (until is not None and _is_more(session, viewer, box, show, last))
-    entries = _readied(session, [entry for _, _, entry in shown])
+    entries = _readied(session, viewer, [entry for _, _, entry in shown])
     return Page(entries, last if more else None, last)
 
 
@@ -180,10 +181,10 @@ def _is_more(session: Session, viewer: Viewer, box: Box, show: str, last: Cursor
     )
 
 
-def _readied(session: Session, entries: Sequence[Entry]) -> list[Entry]:
+def _readied(session: Session, viewer: Viewer, entries: Sequence[Entry]) -> list[Entry]:
     """Mail is only made ready to be read once it is known which of it the page shows."""
     rows = [entry.mail.row for entry in entries if entry.mail is not None and entry.mail.row is not None]
-    made = {mail.message.id: mail for mail in ready(session, rows)}
+    made = {mail.message.id: mail for mail in ready(session, viewer, rows)}
     return [
         Entry(entry.at, entry.key, mail=made[entry.mail.message.id]) if entry.mail is not None else entry
         for entry in entries
@@ -241,7 +242,7 @@ class Block:
     filing: Filing | None = None  #: why the conversation is here
 
 
-def blocks(session: Session, box: Box, entries: Sequence[Entry]) -> list[Block]:
+def blocks(session: Session, viewer: Viewer, box: Box, entries: Sequence[Entry]) -> list[Block]:
     """Entries as a page shows them, with the reason why each conversation is in the box."""
     made: list[Block] = []
     for entry in entries:
@@ -259,6 +260,7 @@ def blocks(session: Session, box: Box, entries: Sequence[Entry]) -> list[Block]:
     if ids:
         query = select(Filing).where(Filing.box_id == box.id, among(Filing.conversation_id, ids))
         filings = {filing.conversation_id: filing for filing in session.scalars(query)}
+        reasons.tell(session, viewer, filings.values())
         for block in made:
             block.filing = filings.get(block.mails[0].message.conversation_id) if block.mails else None
     return made

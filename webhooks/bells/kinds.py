@@ -30,6 +30,15 @@ class Kind(StrEnum):
     MOVED = "moved"
     MOVED_BY_RULE = "moved_by_rule"
     MAILBOX = "mailbox"
+    ACCESS_ASKED = "access_asked"
+    ACCESS_ANSWERED = "access_answered"
+    ANSWER_ASKED = "answer_asked"
+
+
+#: What is about a mail: who may read it is told of it, without its box if that is not shown to them.
+OF_MAIL = frozenset(
+    {Kind.READ, Kind.READ_AGAIN, Kind.CLICKED, Kind.ANSWER, Kind.TROUBLE, Kind.SENT, Kind.ANSWER_ASKED}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +66,9 @@ ABOUT: dict[Kind, About] = {
     Kind.MOVED: About("Somebody moved a box of mine", "swap", HOUR),
     Kind.MOVED_BY_RULE: About("A rule moved a box of mine", "swap", HOUR, desktop=False),
     Kind.MAILBOX: About("My mailbox needs attention", "mailbox", HOUR),
+    Kind.ACCESS_ASKED: About("Somebody asks to see mail of mine", "lock", HOUR),
+    Kind.ACCESS_ANSWERED: About("My request to see mail was answered", "lock", HOUR),
+    Kind.ANSWER_ASKED: About("Somebody asks me to answer a mail", "reply", HOUR, urgent=True),
 }
 
 

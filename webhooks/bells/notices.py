@@ -13,6 +13,7 @@ from sqlalchemy import (
     Index,
     Integer,
     Select,
+    and_,
     func,
     or_,
     select,
@@ -21,10 +22,12 @@ from sqlalchemy import (
 )  # fmt: skip
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from tracker import conversations, people, sharing, topics
+from tracker import access, conversations, people, sharing, sight, topics
+from tracker.boxes import Box
 from tracker.db import Base, Keyed, OfTeam
 from tracker.messages import Message
 from tracker.people import User
+from webhooks.bells.kinds import OF_MAIL
 
 MOST_COUNTED = 100  # an unread count beyond it is "99+"
 RINGS_WITHIN = timedelta(hours=12)  # what is older is listed and rings no more
@@ -74,12 +77,19 @@ class Notification(OfTeam, Keyed, Base):
         return hashlib.sha256(f"{self.user_id} {about}".encode()).hexdigest()[:24]
 
 
-def readable(user: User) -> ColumnElement[bool]:
-    """SQL: the notification is this user's, and they may (still) read the mail that it is about."""
-    viewer = people.viewer_of(user, "bell")
+def readable(session: Session, user: User) -> ColumnElement[bool]:
+    """SQL: the notification is this user's, and they may (still) read the mail, or see the box, it is about."""
+    viewer = sight.knowing(session, people.viewer_of(user, "bell"))
     mail = select(Message.id).where(Message.id == Notification.message_id, sharing.may_read(viewer))
-    return (Notification.user_id == user.id) & or_(
-        Notification.message_id.is_(None), mail.correlate(Notification).exists()
+    box = select(Box.id).where(Box.id == Notification.box_id, access.may_see(viewer))
+    return and_(
+        Notification.user_id == user.id,
+        or_(Notification.message_id.is_(None), mail.correlate(Notification).exists()),
+        or_(
+            Notification.box_id.is_(None),
+            Notification.kind.in_(sorted(OF_MAIL)),
+            box.correlate(Notification).exists(),
+        ),
     )
 
 
@@ -87,7 +97,7 @@ def page(
     session: Session, user: User, *, before: tuple[datetime, int] | None = None, limit: int = 50
 ) -> Sequence[Notification]:
     """The list behind the bell, the newest first, from below (`at`, `id`)."""
-    query = select(Notification).where(readable(user), Notification.listed)
+    query = select(Notification).where(readable(session, user), Notification.listed)
     if before is not None:
         at, id_ = before
         query = query.where(or_(Notification.at < at, (Notification.at == at) & (Notification.id < id_)))
@@ -98,7 +108,7 @@ def unseen(session: Session, user: User) -> tuple[int, int]:
     """How many are new, at most `MOST_COUNTED`, and the id of the last one that rings (or rang), or 0."""
     fresh = (
         select(Notification.id)
-        .where(readable(user), Notification.listed, Notification.seen_at.is_(None))
+        .where(readable(session, user), Notification.listed, Notification.seen_at.is_(None))
         .limit(MOST_COUNTED)
     )
     number = select(func.count()).select_from(fresh.subquery()).scalar_subquery()
@@ -110,23 +120,23 @@ def unseen(session: Session, user: User) -> tuple[int, int]:
 
 def by_key(session: Session, user: User, key: str) -> Notification | None:
     """One's own notification, if its mail may still be read."""
-    return session.scalar(select(Notification).where(Notification.key == key, readable(user)))
+    return session.scalar(select(Notification).where(Notification.key == key, readable(session, user)))
 
 
 def ringing(session: Session, user: User, after: int, *, limit: int = 20) -> Sequence[Notification]:
     """What is to ring and is not seen yet, behind this id; the oldest first."""
-    return session.scalars(_ringing(user, after).order_by(Notification.id).limit(limit)).all()
+    return session.scalars(_ringing(session, user, after).order_by(Notification.id).limit(limit)).all()
 
 
 def last_ringing(session: Session, user: User, after: int, since: datetime) -> Sequence[Notification]:
     """The last of them, at most `MOST_COUNTED`, that happened since then; the oldest first."""
-    query = _ringing(user, after).where(Notification.at > since).order_by(Notification.id.desc())
+    query = _ringing(session, user, after).where(Notification.at > since).order_by(Notification.id.desc())
     return session.scalars(query.limit(MOST_COUNTED)).all()[::-1]
 
 
-def _ringing(user: User, after: int) -> Select[Notification]:
+def _ringing(session: Session, user: User, after: int) -> Select[Notification]:
     return select(Notification).where(
-        readable(user), Notification.id > after, Notification.desktop, Notification.seen_at.is_(None)
+        readable(session, user), Notification.id > after, Notification.desktop, Notification.seen_at.is_(None)
     )
 
 

@@ -13,9 +13,10 @@ from sqlalchemy import ForeignKey, Integer, LargeBinary, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from tracker import outside
+from tracker import outside, row_security
 from tracker.db import Base, Identified, Keyed, OfTeam, new_key
 from tracker.people import User
+from tracker.row_security import Why
 from tracker.secrets import Cipher
 
 MOST = 20  # browsers of a person; the one that was silent the longest goes
@@ -87,10 +88,11 @@ def subscribe(
         "created_at": now, "last_ok_at": None, "failures": 0, "key": new_key(),
     }  # fmt: skip
     made = insert(PushSubscription).values(endpoint=endpoint, **values)
-    kept = session.scalars(
-        made.on_conflict_do_update(index_elements=["endpoint"], set_=values).returning(PushSubscription),
-        execution_options={"populate_existing": True},
-    ).one()
+    with row_security.as_system(session, Why.ONE_BROWSER_ONE_PERSON):
+        kept = session.scalars(
+            made.on_conflict_do_update(index_elements=["endpoint"], set_=values).returning(PushSubscription),
+            execution_options={"populate_existing": True},
+        ).one()
     _forget_oldest(session, user)
     return kept
 

@@ -16,7 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from tracker import events, people, readers, sharing, topics
+from tracker import access, events, people, readers, sharing, topics
 from tracker.boxes import Box
 from tracker.conversations import Conversation
 from tracker.db import among
@@ -24,7 +24,7 @@ from tracker.events import Event
 from tracker.messages import Message
 from webhooks.bells import deliveries
 from webhooks.bells.around import Around
-from webhooks.bells.kinds import ABOUT, Channel, Kind
+from webhooks.bells.kinds import ABOUT, OF_MAIL, Channel, Kind
 from webhooks.bells.notices import RINGS_WITHIN, Notification
 
 log = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ class Told:
     message_id: int | None = None
     tracked_email_id: int | None = None
     count: int = 1
+    others: tuple[int, ...] = ()  #: boxes to name where the first is not shown to them
 
 
 def read_some(session: Session, now: datetime, *, limit: int = AT_ONCE) -> int:
@@ -84,8 +85,8 @@ def tell(session: Session, happened: Sequence[Event], now: datetime) -> None:
 
 def _tell(session: Session, wanted: Sequence[Event], now: datetime) -> None:
     around = Around(session, wanted)
-    told = [one for event in wanted for one in _TELLERS[event.kind](around, event) if _concerns(around, one)]
-    told = _readable(around, told)
+    told = [one for event in wanted for one in _TELLERS[event.kind](around, event)]
+    told = _readable(around, [one for one in _visible(around, told) if _concerns(around, one)])
     if told:
         _write(around, _joined(told), now)
 
@@ -121,12 +122,11 @@ def _answer(around: Around, event: Event) -> Iterable[Told]:
         return
     boxes = around.filed.get(mail.conversation_id, [])
     owners = {box.owner_id for box in boxes if box.owner_id}
-    box = next(iter(boxes), None)
     for user_id in owners | around.writers.get(mail.conversation_id, set()):
-        mine = next((one for one in boxes if one.owner_id == user_id), box)
+        ids = [box.id for box in sorted(boxes, key=lambda box: box.owner_id != user_id)]  # one's own first
         yield Told(
-            user_id, Kind.ANSWER, f"conversation:{mail.conversation_id}", event, mine.id if mine else None,
-            mail.conversation_id, event.message_id,
+            user_id, Kind.ANSWER, f"conversation:{mail.conversation_id}", event, ids[0] if ids else None,
+            mail.conversation_id, event.message_id, others=tuple(ids[1:]),
         )  # fmt: skip
 
 
@@ -177,6 +177,26 @@ def _mailbox(around: Around, event: Event) -> Iterable[Told]:
         yield Told(user_id, Kind.MAILBOX, f"mailbox:{event.mailbox_id}", event)
 
 
+def _access(around: Around, event: Event) -> Iterable[Told]:
+    """The owner, of a request; its asker, of the answer."""
+    user_id, declined = around.users.get(str(event.data.get("user"))), event.data.get("scope") == "decline"
+    if user_id is not None:
+        kind = Kind.ACCESS_ASKED if event.kind == "access.requested" else Kind.ACCESS_ANSWERED
+        yield Told(
+            user_id, kind, f"request:{event.data.get('request')}", event, None,
+            None if declined else event.conversation_id, None if declined else event.message_id,
+        )  # fmt: skip
+
+
+def _answer_asked(around: Around, event: Event) -> Iterable[Told]:
+    user_id = around.users.get(str(event.data.get("user")))
+    if user_id is not None:
+        yield Told(
+            user_id, Kind.ANSWER_ASKED, f"task:{event.data.get('task')}", event, event.box_id,
+            event.conversation_id, event.message_id,
+        )  # fmt: skip
+
+
 _TELLERS: dict[str, Callable[[Around, Event], Iterable[Told]]] = {
     "email.read": _read,
     "email.clicked": _read,
@@ -191,6 +211,9 @@ _TELLERS: dict[str, Callable[[Around, Event], Iterable[Told]]] = {
     "box.moved": _moved,
     "box.assigned": _assigned,
     "mailbox.attention": _mailbox,
+    "access.requested": _access,
+    "access.answered": _access,
+    events.ANSWER_ASKED: _answer_asked,
 }
 
 
@@ -205,6 +228,19 @@ def _concerns(around: Around, told: Told) -> bool:
     if box is not None and box.pipeline in around.wishes(told.user_id).quiet_pipelines:
         return False
     return bool(around.wishes(told.user_id).on(told.kind))
+
+
+def _visible(around: Around, told: Sequence[Told]) -> list[Told]:
+    """Without what is about boxes that its reader may not see; what is about mail names another box, or none."""
+    ids = {id_ for one in told for id_ in (one.box_id, *one.others) if id_ in around.boxes and id_ is not None}
+    users = {user.id: user for one in told if (user := around.person(one.user_id)) is not None}
+    allowed = access.watchers(around.session, ids, users.values())
+    found = []
+    for one in told:
+        seen = [id_ for id_ in (one.box_id, *one.others) if id_ not in ids or (one.user_id, id_) in allowed]
+        if seen or one.kind in OF_MAIL:
+            found.append(replace(one, box_id=next(iter(seen), None)))
+    return found
 
 
 def _readable(around: Around, told: Sequence[Told]) -> list[Told]:

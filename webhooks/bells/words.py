@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
-from tracker import people, sharing
+from tracker import access, people, sharing
 from tracker.boxes import Box
 from tracker.contacts import Contact, ContactAddress
 from tracker.db import among
@@ -19,7 +19,7 @@ from tracker.events import PERSON, Event
 from tracker.mailboxes import Mailbox
 from tracker.messages import Message
 from tracker.people import OwnAddress, User
-from webhooks.bells.kinds import ABOUT, Kind
+from webhooks.bells.kinds import ABOUT, OF_MAIL, Kind
 from webhooks.bells.notices import Notification
 from webhooks.tracks import Confidence, TrackedEmail
 
@@ -86,7 +86,7 @@ def say(session: Session, notifications: Sequence[Notification], users: Mapping[
     about = _About(session, notifications, users)
     said = []
     for one in notifications:
-        if about.stands(one) and (one.message_id is None or (one.user_id, one.message_id) in about.allowed):
+        if about.stands(one) and about.may_be_told(one):
             try:
                 title, body = _SAYERS[Kind(one.kind)](about, one)
             except Exception:
@@ -113,6 +113,7 @@ class _About:
         self.messages = self._by_id(Message, ids)
         self.mailboxes = self._by_id(Mailbox, [event.mailbox_id for event in self.events.values()])
         self.allowed = self._allowed(notifications, users)
+        self.seen = self._seen(users)
         self.people = self._people()
         self.answers = self._answers([one.message_id for one in notifications if one.kind == Kind.ANSWER])
         self.names = self._names()
@@ -136,6 +137,18 @@ class _About:
             query = select(Message.id).where(among(Message.id, ids), sharing.may_read(viewer))
             allowed.update((user_id, id_) for id_ in self._session.scalars(query))
         return allowed
+
+    def _seen(self, users: Mapping[int, User]) -> set[tuple[int, int]]:
+        return access.watchers(self._session, set(self.boxes), users.values())
+
+    def may_be_told(self, one: Notification) -> bool:
+        """Whether its reader may (still) read the mail, or see the box, that it is about."""
+        reads = one.message_id is None or (one.user_id, one.message_id) in self.allowed
+        return reads and (one.box_id is None or one.kind in OF_MAIL or self._box(one) is not None)
+
+    def _box(self, one: Notification) -> Any:
+        """Its box, if its reader may (still) see that."""
+        return self.boxes.get(one.box_id or 0) if (one.user_id, one.box_id) in self.seen else None
 
     def _answers(self, ids: Sequence[int | None]) -> set[int]:
         """Which of these mails came into a conversation in which somebody of ours had written."""
@@ -197,12 +210,12 @@ class _About:
 
     def box(self, one: Notification) -> str:
         """The name of its box; nothing if it has none."""
-        found = self.boxes.get(one.box_id or 0)
+        found = self._box(one)
         return str(found.name) if found is not None and found.deleted_at is None else ""
 
     def page(self, one: Notification) -> str:
         """The path of its box's page."""
-        found = self.boxes.get(one.box_id or 0)
+        found = self._box(one)
         return f"/b/{found.key}" if found is not None and one.kind != Kind.TROUBLE else ""
 
     def mail(self, one: Notification) -> str:
@@ -302,6 +315,27 @@ def _mailbox(about: _About, one: Notification) -> Words:
     return f"{whose} needs your attention", str(about.data(one).get("reason") or "")
 
 
+def _asked(about: _About, one: Notification) -> Words:
+    return (
+        f"{about.actor(one)} asks to see {about.mail(one)}",
+        "Share the conversation or more, or keep it to yourself",
+    )
+
+
+def _answered_access(about: _About, one: Notification) -> Words:
+    who = about.actor(one) if about.data(one).get("named") else "A teammate"
+    if about.data(one).get("scope") == "decline":
+        return f"{who} keeps the mail that you asked for to themselves", ""
+    mail = about.mail(one)
+    return f"{who} lets you read {mail if mail.startswith('“') else 'the mail that you asked for'}", ""
+
+
+def _answer_asked(about: _About, one: Notification) -> Words:
+    return f"{about.actor(one)} asks you to answer {about.mail(one)}", _points(
+        about.data(one).get("text"), about.box(one)
+    )
+
+
 _SAYERS: dict[Kind, Callable[[_About, Notification], Words]] = {
     Kind.READ: _read,
     Kind.READ_AGAIN: _read,
@@ -315,4 +349,7 @@ _SAYERS: dict[Kind, Callable[[_About, Notification], Words]] = {
     Kind.MOVED: _moved,
     Kind.MOVED_BY_RULE: _moved,
     Kind.MAILBOX: _mailbox,
+    Kind.ACCESS_ASKED: _asked,
+    Kind.ACCESS_ANSWERED: _answered_access,
+    Kind.ANSWER_ASKED: _answer_asked,
 }

@@ -24,6 +24,7 @@ from flask import (
 
 from tracker.boxes import Box
 from tracker.conversations import Conversation
+from tracker.messages import Message
 from tracker.web import frame
 from tracker.web.forms import done, wants_json
 from tracker.web.frame import Corner, Page, db, now, user
@@ -150,7 +151,12 @@ def open_(key: str) -> Page:
 
 
 def _target(found: Notification) -> str:
+    message = db().get(Message, found.message_id) if found.kind == Kind.ANSWER_ASKED else None
+    if message is not None:
+        return url_for("message.go", key=message.key)
     box = db().get(Box, found.box_id) if found.box_id else None
+    if found.kind == Kind.ACCESS_ASKED or (found.kind == Kind.ACCESS_ANSWERED and found.message_id is None):
+        return url_for("sharing_requests.show")
     if found.kind == Kind.TROUBLE and "outbox.show" in current_app.view_functions:
         return url_for("outbox.show", key=found.thing.partition(":")[2])
     if box is not None and box.deleted_at is None:

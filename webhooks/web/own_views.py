@@ -10,6 +10,7 @@ from flask import Flask, Response, g, request
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.wrappers import Request
 
+from tracker import row_security
 from tracker.db import Sessions, transaction
 from tracker.people import User
 from tracker.web import frame
@@ -39,6 +40,12 @@ def where(asked: Request, trusted: Sequence[Network] = ()) -> str | None:
     return found if found and not _is_proxy(found, trusted) else None
 
 
+def asker(trusted: Sequence[Network] = ()) -> str:
+    """Who asks now, as far as we can tell, to count tries by; a proxy not ours stands for all behind it."""
+    said = request.headers.getlist(FORWARDED_FOR)
+    return client_address(request.remote_addr, said, trusted) or request.remote_addr or ""
+
+
 def _is_proxy(address: str, trusted: Sequence[Network]) -> bool:
     """Whether a listed proxy stands there: it told of nobody behind it."""
     return client_address(address, ["-"], trusted) is None
@@ -64,6 +71,7 @@ def init_app(app: Flask, trusted: Sequence[Network] = ()) -> None:
 def _note(sessions: Sessions, lately: own_side.Lately, user: User, address: str, now: datetime) -> None:
     try:
         with transaction(sessions) as session:
+            row_security.enter(session, user.team_id)
             own_side.note(session, user.team_id, user.id, address, now)
     except SQLAlchemyError as error:
         lately.forget(user.id, address)

@@ -15,7 +15,7 @@ from flask import Blueprint, Flask, Response, current_app, make_response, render
 
 from tracker.secrets import SecretsError
 from tracker.web.forms import text
-from tracker.web.frame import Page, db, now, public
+from tracker.web.frame import Page, db, lock_to, now, public
 from webhooks import privacy
 from webhooks.hit_limits import Recent
 from webhooks.privacy import Asked
@@ -58,6 +58,8 @@ def show(token: str) -> Page:
 def ask(token: str) -> Page:
     """Note it; the answer is the same whether or not there was anything to note."""
     mail, typed = privacy.mail_of(db(), token), text("address", 500)
+    if mail is not None:
+        lock_to(mail.team_id)
     if "again" in request.form:
         asked = _opened(request.form["again"])
         if mail is not None and asked.id and _may_take_back(mail):

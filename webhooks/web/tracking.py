@@ -80,7 +80,7 @@ def change_mine() -> Page:
     try:
         shown = text("shown", LISTS).split()
         tracking_settings.set_never(db(), viewer(), text("never", LISTS), now(), shown=shown, user_id=user().id)
-    except TrackingError as error:
+    except (TrackingError, PermissionError) as error:
         raise Refused({"mine": str(error)}) from None
     return done("Saved", HERE, "mine")
 

@@ -339,7 +339,7 @@ def test_files_are_those_of_mail_that_may_be_read(app: Flask, write: Session, bo
         write, team.mailbox, "Plan", sender="anna@acme.test", sender_name="Anna", attachments=[plan, logo]
     )
     internal = a_mail(
-        write, team.mailbox, "Us", sender="alice@team.example", to=["gina@team.example"], attachments=[secret]
+        write, team.mailbox, "Us", sender="alice@team.example", to=["bob@team.example"], attachments=[secret]
     )
     filing.file(write, team.viewer, internal, box)
     write.commit()

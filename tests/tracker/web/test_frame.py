@@ -44,8 +44,8 @@ def test_nobody_gets_in_without_signing_in(app: Flask, address: str) -> None:
 def test_every_view_but_the_doors_asks_for_a_sign_in(app: Flask) -> None:
     public = {name for name, view in app.view_functions.items() if getattr(view, "is_public", False)}
     assert public == {
-        "pages.healthz", "pages.favicon", "gmail_sync.sign_in", "gmail_sync.begin_sign_in", "gmail_sync.signed_in",
-        "gmail_sync.sign_out", "gmail_push.push",
+        "pages.healthz", "pages.favicon", "sign_in.show", "sign_in.begin", "sign_in.back",
+        "sign_in.leave", "sign_in.join", "gmail_push.push",
         "bell.service_worker",
         "privacy.show", "privacy.ask",  # who does not want to be tracked has no account here
         "calendar.feed",  # a calendar can't sign in: the secret in its address is what it knows

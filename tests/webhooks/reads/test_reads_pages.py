@@ -162,7 +162,7 @@ def test_a_read_of_mail_that_a_teammate_may_not_read_is_in_nobody_elses_timeline
     opened(write, mail)
     judged(write)
     assert "Between us" in page(browser_of(app, team.alice), f"/b/{box.key}")
-    html = page(browser_of(app, team.gina), f"/b/{box.key}")
+    html = page(browser_of(app, team.bob), f"/b/{box.key}")
     assert "probably read" not in html
     assert "Between us" not in html
 

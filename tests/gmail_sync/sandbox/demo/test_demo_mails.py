@@ -137,9 +137,10 @@ def test_each_rep_holds_what_they_sent_or_received(story: Story, sandbox: Sandbo
 
 
 def test_threads_hold_together_in_a_mailbox(story: Story, sandbox: Sandbox) -> None:
-    mailbox = sandbox.mailbox("alice@juniper.example")
-    thread = max(mailbox.threads().values(), key=len)
-    assert len(thread) == len(story.conversation("kestrel-vaccines").mails)
+    alice = "alice@juniper.example"
+    thread = max(sandbox.mailbox(alice).threads().values(), key=len)
+    mails = story.conversation("kestrel-vaccines").mails
+    assert len(thread) == sum(alice in (mail.sender, *mail.recipients) for mail in mails) < len(mails)
 
 
 def test_a_user_label_is_made(sandbox: Sandbox) -> None:
