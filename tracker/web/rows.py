@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Subquery, exists, func, literal, not_, select, true, tuple_
+from sqlalchemy import ColumnElement, Select, Subquery, func, literal, not_, select, true, tuple_
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session, aliased, joinedload
 
@@ -354,6 +354,12 @@ def _filings(session: Session, made: dict[int, Row]) -> Sequence[Filing]:
     return session.scalars(query).all()
 
 
+def _is_readable(viewer: Viewer) -> ColumnElement[bool]:
+    """SQL: the viewer may read some message of the `Conversation`. A scalar, so that it is asked one by one."""
+    one = select(Message.id).where(Message.conversation_id == Conversation.id, may_read(viewer)).limit(1)
+    return one.correlate(Conversation).scalar_subquery().is_not(None)
+
+
 def readable(session: Session, viewer: Viewer, key: str) -> Conversation | None:
     """The conversation with this key, if the viewer may read any message of it."""
     return next(iter(readable_ones(session, viewer, [key])), None)
@@ -365,7 +371,7 @@ def readable_ones(session: Session, viewer: Viewer, keys: Sequence[str]) -> Sequ
     query = select(Conversation).where(
         Conversation.team_id == viewer.team_id,
         among(Conversation.key, wanted),
-        exists(select(Message.id).where(Message.conversation_id == Conversation.id, may_read(viewer))),
+        _is_readable(viewer),
     )
     found = {conversation.key: conversation for conversation in session.scalars(query)}
     return [found[key] for key in dict.fromkeys(wanted) if key in found]
@@ -379,7 +385,7 @@ def of_box(session: Session, viewer: Viewer, box: Box, state: str, limit: int = 
         .where(
             Filing.box_id == box.id,
             Filing.state == state,
-            exists(select(Message.id).where(Message.conversation_id == Conversation.id, may_read(viewer))),
+            _is_readable(viewer),
         )
         .order_by(Conversation.last_message_at.desc(), Conversation.id.desc())
         .limit(limit)
