@@ -7,6 +7,7 @@ from tracker.sharing.leaving import keep_what_was_shared, mailbox_connected, uns
 from tracker.sharing.levels import ALL, DEFAULT, Level, Pair, SharingError
 from tracker.sharing.private import private_add, private_list, private_remove
 from tracker.sharing.rules import rule_for, rules_of, set_rule
+from tracker.sharing.said import knowing
 from tracker.sharing.tables import Grant, Private, Rule
 from tracker.sharing.why import Seer, Why, Withheld, who_sees, why, withheld, withheld_where
 
@@ -26,6 +27,7 @@ __all__ = [
     "grants_by",
     "holds",
     "keep_what_was_shared",
+    "knowing",
     "lends",
     "level",
     "mailbox_connected",

@@ -253,9 +253,8 @@ def _readable(around: Around, told: Sequence[Told]) -> list[Told]:
     for user_id, ids in asked.items():
         person = around.person(user_id)
         assert person is not None
-        query = select(Message.id).where(
-            among(Message.id, ids), sharing.may_read(people.viewer_of(person, "bell"))
-        )
+        viewer = sharing.knowing(around.session, people.viewer_of(person, "bell"))
+        query = select(Message.id).where(among(Message.id, ids), sharing.may_read(viewer))
         allowed.update((user_id, id_) for id_ in around.session.scalars(query))
     return [one for one in told if one.message_id is None or (one.user_id, one.message_id) in allowed]
 

@@ -133,7 +133,7 @@ class _About:
                 asked[one.user_id].add(tracked.message_id)
         allowed: set[tuple[int, int]] = set()
         for user_id, ids in asked.items():
-            viewer = people.viewer_of(users[user_id], "bell")
+            viewer = sharing.knowing(self._session, people.viewer_of(users[user_id], "bell"))
             query = select(Message.id).where(among(Message.id, ids), sharing.may_read(viewer))
             allowed.update((user_id, id_) for id_ in self._session.scalars(query))
         return allowed
