@@ -5,9 +5,9 @@ from tracker.sharing.gate import holds, lends, level, may_know, may_read, not_pr
 from tracker.sharing.grants import grant, grants_by, withdraw_grant
 from tracker.sharing.leaving import keep_what_was_shared, mailbox_connected, unshared, welcome_back
 from tracker.sharing.levels import ALL, DEFAULT, Level, Pair, SharingError
+from tracker.sharing.many import allowed
 from tracker.sharing.private import private_add, private_list, private_remove
 from tracker.sharing.rules import rule_for, rules_of, set_rule
-from tracker.sharing.said import knowing
 from tracker.sharing.tables import Grant, Private, Rule
 from tracker.sharing.why import Seer, Why, Withheld, who_sees, why, withheld, withheld_where
 
@@ -23,11 +23,11 @@ __all__ = [
     "SharingError",
     "Why",
     "Withheld",
+    "allowed",
     "grant",
     "grants_by",
     "holds",
     "keep_what_was_shared",
-    "knowing",
     "lends",
     "level",
     "mailbox_connected",

@@ -8,11 +8,8 @@ PostgreSQL then plans in a fraction of the time.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from sqlalchemy import ColumnElement, and_, case, exists, func, literal, or_, select
-from sqlalchemy import event as listens
-from sqlalchemy.orm import Session, SessionTransaction
+from sqlalchemy.orm import Session
 
 from tracker import sight
 from tracker.access import TEAM
@@ -64,34 +61,17 @@ def asked(viewer: Viewer) -> ColumnElement[str]:
     return func.concat(*(case((there, literal(letter)), else_="") for letter, there in found.items()))
 
 
-def knowing(session: Session, viewer: Viewer) -> Viewer:
-    """The viewer, who knows what was said in the whole team: at least what concerns them. For work without a page.
-
-    Asked once a transaction and team, for it is wanted for many people in turn.
-    """
-    known: dict[int, str] = session.info.setdefault("said", {})
-    if viewer.team_id not in known:
-        known[viewer.team_id] = _in_team(session, viewer.team_id)
-    there = known[viewer.team_id]
-    return replace(viewer, said=lambda: there)
-
-
-def _in_team(session: Session, team_id: int) -> str:
+def in_team(session: Session, team_id: int) -> str:
+    """The kinds of words that there are in a team: for each of its people at least what concerns them."""
     grant, box, pipeline = Grant.__table__, Box.__table__, Pipeline.__table__
     narrowed = or_(
         exists().where(pipeline.c.team_id == team_id, pipeline.c.access != TEAM),
         exists().where(box.c.team_id == team_id, box.c.access.is_not(None)),
     )
-    anybody = exists().where(grant.c.team_id == team_id)
-    asked_ = asked(Viewer(team_id, 0, Role.MEMBER, "said"))
-    letters, granted, closed = session.connection().execute(select(asked_, anybody, narrowed)).one()
-    return str(letters) + (GRANTS if granted else "") + (NARROWED if closed else "")
+    granted = exists().where(grant.c.team_id == team_id)
+    nobody = Viewer(team_id, 0, Role.MEMBER, "said")
+    letters, any_grant, closed = session.connection().execute(select(asked(nobody), granted, narrowed)).one()
+    return str(letters) + (GRANTS if any_grant else "") + (NARROWED if closed else "")
 
 
-def _forget(session: Session, transaction: SessionTransaction) -> None:
-    if transaction.parent is None:
-        session.info.pop("said", None)
-
-
-listens.listen(Session, "after_transaction_end", _forget)
 sight.ask_also(asked, {one.__tablename__ for one in (Rule, Grant, Private, Kept)})

@@ -16,12 +16,12 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from tracker import access, events, people, readers, sharing, topics
+from tracker import access, events, readers, sharing, topics
 from tracker.boxes import Box
 from tracker.conversations import Conversation
 from tracker.db import among
 from tracker.events import Event
-from tracker.messages import Message
+from tracker.people import User
 from webhooks.bells import deliveries
 from webhooks.bells.around import Around
 from webhooks.bells.kinds import ABOUT, OF_MAIL, Channel, Kind
@@ -245,17 +245,13 @@ def _visible(around: Around, told: Sequence[Told]) -> list[Told]:
 
 def _readable(around: Around, told: Sequence[Told]) -> list[Told]:
     """Without what is about mail that its reader may not read."""
-    asked: dict[int, set[int]] = defaultdict(set)
+    asked: dict[User, set[int]] = defaultdict(set)
     for one in told:
         if one.message_id is not None:
-            asked[one.user_id].add(one.message_id)
-    allowed: set[tuple[int, int]] = set()
-    for user_id, ids in asked.items():
-        person = around.person(user_id)
-        assert person is not None
-        viewer = sharing.knowing(around.session, people.viewer_of(person, "bell"))
-        query = select(Message.id).where(among(Message.id, ids), sharing.may_read(viewer))
-        allowed.update((user_id, id_) for id_ in around.session.scalars(query))
+            person = around.person(one.user_id)
+            assert person is not None
+            asked[person].add(one.message_id)
+    allowed = sharing.allowed(around.session, asked)
     return [one for one in told if one.message_id is None or (one.user_id, one.message_id) in allowed]
 
 

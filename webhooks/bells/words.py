@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
-from tracker import access, people, sharing
+from tracker import access, sharing
 from tracker.boxes import Box
 from tracker.contacts import Contact, ContactAddress
 from tracker.db import among
@@ -125,18 +125,13 @@ class _About:
         return {one.id: one for one in self._session.scalars(select(model).where(among(model.id, wanted)))}
 
     def _allowed(self, notifications: Sequence[Notification], users: Mapping[int, User]) -> set[tuple[int, int]]:
-        asked: dict[int, set[int]] = defaultdict(set)
+        asked: dict[User, set[int]] = defaultdict(set)
         for one in notifications:
             if one.message_id is not None:
-                asked[one.user_id].add(one.message_id)
+                asked[users[one.user_id]].add(one.message_id)
             elif (tracked := self.tracked.get(one.tracked_email_id or 0)) and tracked.message_id:
-                asked[one.user_id].add(tracked.message_id)
-        allowed: set[tuple[int, int]] = set()
-        for user_id, ids in asked.items():
-            viewer = sharing.knowing(self._session, people.viewer_of(users[user_id], "bell"))
-            query = select(Message.id).where(among(Message.id, ids), sharing.may_read(viewer))
-            allowed.update((user_id, id_) for id_ in self._session.scalars(query))
-        return allowed
+                asked[users[one.user_id]].add(tracked.message_id)
+        return sharing.allowed(self._session, asked)
 
     def _seen(self, users: Mapping[int, User]) -> set[tuple[int, int]]:
         return access.watchers(self._session, set(self.boxes), users.values())

@@ -252,6 +252,13 @@ class Law:
         ids = {row[0]: row[1] for row in session.execute(select(Message.rfc822_message_id, Message.id))}
         assert ids.keys() == world.mails.keys()
         assert wrong(session) == [], "outside"
+        told = sharing.allowed(session, {user: ids.values() for user in self.users.values()})
+        assert told == {
+            (user.id, ids[name])
+            for who, user in self.users.items()
+            for name in world.mails
+            if world.level(who, name) == FULL
+        }, "many"
         for who in self.users:
             viewer, wanted = self.viewer(who), {name: world.level(who, name) for name in world.mails}
             self._check_gates(who, viewer, wanted)
