@@ -35,7 +35,7 @@ class Refused(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What a button does: a registered action's name, and what it carries. Forms' inputs come along by themselves."""
+    """What a button does: a registered action's name, and what it carries. The form's inputs come along."""
 
     name: str
     params: Mapping[str, str] = field(default_factory=dict)
@@ -127,8 +127,10 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A day, or a day and a time, of a form. What comes back in `Asked.given` is ISO: 2026-03-29 or 2026-03-29T09:00,
-    as a wall time of whoever chose it."""
+    """A day, or a day and a time, of a form.
+
+    What comes back in `Asked.given` is ISO, 2026-03-29 or 2026-03-29T09:00, as a wall time of whoever chose it.
+    """
 
     name: str
     label: str
@@ -175,8 +177,11 @@ class Writing:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request of the panel: who looks, at what, and what they said. Everything in `given` and `params` is bounded
-    text from outside: keys in it are to be looked up with the viewer's rights each time."""
+    """One request of the panel: who looks, at what, and what they said.
+
+    Everything in `given` and `params` is bounded text from outside: keys in it are to be looked up with the viewer's
+    rights each time.
+    """
 
     viewer: Viewer
     user: User
