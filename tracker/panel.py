@@ -179,8 +179,8 @@ class Writing:
 class Asked:
     """One request of the panel: who looks, at what, and what they said.
 
-    Everything in `given` and `params` is bounded text from outside: keys in it are to be looked up with the viewer's
-    rights each time.
+    Everything in `given` and `params` is bounded text from outside: keys in it are to be looked up with the
+    viewer's rights each time.
     """
 
     viewer: Viewer
