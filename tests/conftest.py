@@ -26,6 +26,8 @@ from tests.sandbox_fixtures import api, clock, make_sandbox, sandbox  # noqa: F4
 from tracker import migrations, row_security
 from tracker.db import Sessions, make_engine, make_sessions
 
+KEPT = "kept"  #: the database that the tests of a process use one after the other
+
 
 def pytest_collection_finish() -> None:
     """Let the garbage collector leave alone what stays: libraries and tests took a third of all time."""
@@ -96,6 +98,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             parent.chmod(0o755)  # root hands the server to an unprivileged user, who has to get there
     with postgres.embedded(folder, fsync=False) as server:
         with databases.administering(server) as connection:
+            for name in (databases.TEMPLATE, KEPT):  # of a folder of the same name that somebody deleted
+                connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
             connection.execute(f"CREATE DATABASE {databases.TEMPLATE}")
         engine = make_engine(databases.address(server, databases.TEMPLATE))
         migrations.upgrade(engine)
@@ -106,11 +110,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def kept_database(cluster: Cluster) -> str:
     """The name of the database that the tests of this process use one after the other."""
-    databases.copy(cluster, databases.TEMPLATE, "kept")
-    engine = make_engine(databases.address(cluster, "kept"))
+    databases.copy(cluster, databases.TEMPLATE, KEPT)
+    engine = make_engine(databases.address(cluster, KEPT))
     row_security.ensure(engine)  # roles are named for their database
     engine.dispose()
-    return "kept"
+    return KEPT
 
 
 @pytest.fixture
