@@ -221,7 +221,8 @@ class Gmail:
 
         Raises `Conflict` for a name in use, which it also is where an answer was lost and this was asked again.
         """
-        body = {"name": path, "labelListVisibility": "labelShow", "messageListVisibility": "show", **_color(colors)}
+        shown = {"labelListVisibility": "labelShow", "messageListVisibility": "show"}
+        body = {"name": path, **shown, **_color(colors)}
         made = self._read("labels.create", self._users.labels().create(userId="me", body=body))
         return str(made["id"])
 
