@@ -157,7 +157,7 @@ def _drawn(person: Person, event: Event, place: Place) -> Json:
 
 def _card(asked: Asked, place: Place, sections: Sequence[Section]) -> Card:
     if asked.conversation is not None:
-        return Card(TITLE, sections, subtitle=lookups.subject(asked) or "(no subject)", name=place.value)
+        return Card(lookups.subject(asked) or "(no subject)", sections, name=place.value)
     return Card(TITLE, sections or [Section("", [Paragraph(NOTHING)])], name=place.value)
 
 

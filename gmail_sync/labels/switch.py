@@ -55,6 +55,12 @@ def forget(session: Session, mailbox_id: int) -> None:
         session.execute(delete(table).where(table.mailbox_id == mailbox_id))
 
 
+def leave(session: Session, mailbox_id: int) -> None:
+    """Its owner is gone: nothing of labels is kept for it. Those in Gmail stay."""
+    forget(session, mailbox_id)
+    session.execute(delete(LabelMailbox).where(LabelMailbox.mailbox_id == mailbox_id))
+
+
 def _record(session: Session, viewer: Viewer, mailbox: Mailbox, kind: str) -> None:
     events.record(
         session, mailbox.team_id, kind, actor=viewer.actor, user_id=viewer.user_id, mailbox_id=mailbox.id

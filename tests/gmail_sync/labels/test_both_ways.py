@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
+from gmail_sync import farewell
 from gmail_sync.labels import colors
+from gmail_sync.labels.tables import Label, LabelMailbox, Shadow, Touch
 from tests.gmail_sync.labels.world import Phone
 from tests.gmail_sync.syncing import ALICE, BOB, Team, mail
 from tests.tracker.domain import NOW, pipeline
-from tracker import access, boxes, pipelines
+from tracker import access, boxes, leaving, people, pipelines
 from tracker.boxes import Box
 from tracker.filing import Filing
+from tracker.mailboxes import Mailbox
+from tracker.people import Role, User
 from tracker.pipelines import Pipeline
 
 
@@ -190,3 +194,20 @@ def test_nothing_happens_while_labels_are_off(phone: Phone) -> None:
     assert phone.in_boxes(thread) == set()
     assert phone.written() == 0
     assert "labels.list" not in phone.team.sandbox.stats.calls(phone.address)
+
+
+def test_of_whoever_leaves_nothing_is_kept_and_their_labels_stay(phone: Phone) -> None:
+    thread = phone.thread()
+    phone.on()
+    phone.a_box("Acme", thread)
+    phone.sync()
+    with phone.tracker() as (session, viewer):
+        colleague = people.add_user(session, viewer.team_id, "chloe@team.example", role=Role.ADMIN)
+        leaver = session.get_one(User, viewer.user_id)
+        leaving.leave(session, people.viewer_of(colleague, "web"), leaver, leaving.Choice(), NOW)
+        session.get_one(Mailbox, phone.mailbox.id).credentials = None  # nothing to revoke
+    farewell.say(phone.team.services, phone.mailbox.id)
+    with phone.team.sessions() as session:
+        for table in (Label, Shadow, Touch, LabelMailbox):
+            assert session.scalar(select(func.count()).select_from(table)) == 0
+    assert phone.of_thread(thread) == {"Boxes/Sales/Acme"}
