@@ -59,7 +59,7 @@ class ToDo:
 def task_line(one: ToDo, back: str = "") -> Line:
     """A task, to be ticked off."""
     below = " · ".join(part for part in (one.when, one.who, one.where) if part)
-    done = Button("Done", Action("task.done", {"task": one.key}))
+    done = Button("Done", Action("task.finish", {"task": one.key}))
     return Line(one.title, below=below, icon="task_alt", url=back, button=done)
 
 
@@ -231,7 +231,7 @@ def register(panel: Panel) -> None:
     """Put it into the panel."""
     panel.register_section(Place.THREAD, sections, order=40)
     for name, do in lookups.actions(
-        ("task.add", add_task), ("task.save", save_task), ("task.done", finish_task),
+        ("task.add", add_task), ("task.save", save_task), ("task.finish", finish_task),
         ("note.add", add_note), ("note.save", save_note),
     ):  # fmt: skip
         panel.register_action(name, do)

@@ -130,7 +130,7 @@ def test_open_tag_move_schedule_share(house: House) -> None:
 
 ACTIONS = (
     "box.move", "box.assign", "box.take_out", "box.fields", "box.save_fields", "tag.find", "tag.file",
-    "tag.accept", "tag.decline", "tag.new", "tag.create", "task.add", "task.save", "task.done", "note.add",
+    "tag.accept", "tag.decline", "tag.new", "tag.create", "task.add", "task.save", "task.finish", "note.add",
     "note.save",
 )  # fmt: skip
 SECRET = "Zanzibar"
