@@ -12,10 +12,15 @@ from flask import Flask
 
 from config import rooms, teams
 from config.rooms import Rooms
-from config.settings import Settings
-from gmail_sync import sync, web_files
+from config.settings import GOOGLE_API, Settings
+from gmail_sync import sync, web_files, web_labels
 from gmail_sync import web as gmail_web
+from gmail_sync.addon import preview as addon_preview
+from gmail_sync.addon import rooms as addon_rooms
+from gmail_sync.addon import tokens as addon_tokens
+from gmail_sync.addon import web as addon_web
 from scheduler import leaving as scheduler_leaving
+from scheduler import panel as scheduler_panel
 from scheduler import web as outbox_web
 from scheduler.calendars import meetings
 from scheduler.web import calendar as web_calendar
@@ -26,6 +31,7 @@ from tracker.web import frame, pages
 from tracker.web.frame import Frame
 from webhooks import client_address, gmail_push
 from webhooks import leaving as webhooks_leaving
+from webhooks import panel as webhooks_panel
 from webhooks import web as webhooks_web
 from webhooks.web import own_views as web_own_views
 from webhooks.web import privacy as web_privacy
@@ -54,14 +60,19 @@ def create_app(settings: Settings, furnished: Rooms | None = None) -> Flask:
         admins=settings.admin_addresses,
     )
     web_files.init_app(app, services)
+    web_labels.init_app(app)
+    addon_rooms.init_app(app)
     web_calendar.init_app(app, furnished.jobs, public_url=settings.url)
     web_sequences.init_app(app)
     web_reminders.init_app(app)
     meetings.init_app(app)
     web_time_zones.init_app(app)
     outbox_web.init_app(app, furnished.post, furnished.jobs, soon=settings.offer_soon)
+    scheduler_panel.init_app(app, furnished.post, furnished.jobs, soon=settings.offer_soon)
     handed = webhooks_web.Web(furnished.push_cipher, settings.url, push_private=settings.push_private)
     webhooks_web.init_app(app, handed)
+    draft = partial(scheduler_panel.draft_html, furnished.post)
+    webhooks_panel.init_app(app, webhooks_panel.Tracking(furnished.post.tracks_at, draft))
     trusted = client_address.networks(settings.trusted_proxies)
     web_own_views.init_app(app, trusted)
     frame.of(app).client_address = lambda: web_own_views.asker(trusted)
@@ -76,6 +87,13 @@ def _open_doors(app: Flask, settings: Settings, furnished: Rooms) -> None:
     door = gmail_push.Door(furnished.sessions, sender, partial(sync.wake, furnished.jobs), furnished.gmail.now)
     app.extensions["csrf"].exempt(gmail_push.init_app(app, door))
     app.extensions["csrf"].exempt(web_privacy.init_app(app, settings.hits_days))
+    if settings.addon_service_account and settings.addon_client_id:
+        keys = addon_tokens.Keys(settings.google_certs_url)
+        verifier = addon_tokens.Verifier(keys, settings.addon_service_account, settings.addon_client_id)
+        panel = addon_web.Door(verifier, settings.url, partial(sync.wake, furnished.jobs))
+        app.extensions["csrf"].exempt(addon_web.init_app(app, panel))
+        if settings.addon_preview and settings.gmail_api_url != GOOGLE_API:  # whoever plays Google signs for it
+            addon_preview.init_app(app, addon_preview.Web(settings.gmail_api_url, settings.url))
 
 
 def _configure(app: Flask, settings: Settings) -> None:

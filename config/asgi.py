@@ -15,6 +15,7 @@ from config.app import create_app
 from config.settings import Settings, load
 from config.wsgi import Behind
 from scheduler.web import compose as web_compose
+from scheduler.zones import places
 from tracker.db import plain_url, utc_now
 from webhooks import doors, live
 from webhooks.client_address import networks
@@ -109,6 +110,7 @@ def _at_stop_signal(action: Callable[[], None]) -> None:
 def app() -> Front:
     """From the environment; the server calls it in each process of its own."""
     front = create_front(load())
+    places.warm()  # else whoever asks first where a recipient is would wait for it
     be_swift()
     return front
 

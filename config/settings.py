@@ -115,6 +115,10 @@ class Settings(BaseSettings):
     pubsub_topic: str = Field("", description="projects/…/topics/… for Gmail's push notifications; empty: polling")
     push_audience: str = Field("", description="audience in Pub/Sub's token; default: the push address")
     push_service_account: str = Field("", description="e-mail of the service account that signs pushes")
+    addon_service_account: str = Field(
+        "", description="e-mail of the service account that Google posts to the side panel with; empty: no panel"
+    )
+    addon_client_id: str = Field("", description="OAuth client of the side panel; empty: no panel")
     worker_concurrency: int = Field(8, ge=1, le=64, description="jobs one worker runs at a time")
     worker_stalled_seconds: float = Field(
         30, ge=1, description="a worker silent for this long is dead, and its jobs are taken over"
@@ -135,6 +139,7 @@ class Settings(BaseSettings):
         "",
         description="addresses and networks of our own proxies, separated by spaces; they say who asks",
     )
+    addon_preview: bool = Field(False, description="show the side panel as Gmail would, for trying out")
     offer_soon: bool = Field(False, description="offer to send a mail in one minute, for trying out")
     sandbox_port: int = Field(8081, ge=1, le=65535, description="port of the sandbox in the demo")
 

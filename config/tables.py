@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gmail_sync import budget, wanted
+from gmail_sync.labels import tables as labels
 from scheduler import calendar, emails, reminders, sequence_plans, sequences, snippets
 from scheduler.calendars import team_days
 from scheduler.zones import store as zone_store
@@ -44,7 +45,7 @@ SLICES = (
     mailboxes, messages, conversations, organizations, contacts, pipelines, fields, boxes, access,
     filing, events, readers,
     sharing, facts, totals, tasks, activities, links, views, snoozes, imports,
-    budget, wanted, tracks, tracking_settings, hits, own_side, emails, zone_store,
+    budget, wanted, labels, tracks, tracking_settings, hits, own_side, emails, zone_store,
     snippets, calendar, team_days, sequence_plans, sequences, reminders,
     notices, wishes, subscriptions, deliveries,
     access_requests, reading_log,

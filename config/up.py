@@ -148,6 +148,9 @@ class Up:
                 "pubsub_topic": "projects/sandbox/topics/gmail",
                 "push_audience": push,
                 "push_service_account": PUSH_ACCOUNT,
+                "addon_service_account": client["addon_service_account"],
+                "addon_client_id": client["addon_client_id"],
+                "addon_preview": True,
                 "poll_seconds": min(settings.poll_seconds, 20),
                 "offer_soon": True,
             }
@@ -171,7 +174,9 @@ class Up:
             self.children.append(child)
             child.start()
         _answer(f"{_local_url(settings)}/healthz", self.children[-2])
-        self.say(f"\n  Tracker is at {settings.url}\n  Ctrl-C stops it; your data stays in {settings.data_dir}/\n")
+        preview = f"  Its panel in Gmail, as a preview: {settings.url}/addon/preview\n" if self.with_demo else ""
+        stays = f"  Ctrl-C stops it; your data stays in {settings.data_dir}/\n"
+        self.say(f"\n  Tracker is at {settings.url}\n{preview}{stays}")
 
     def _watch(self, until: Callable[[], bool] = lambda: False) -> None:
         while not until():

@@ -8,6 +8,7 @@ from functools import partial
 
 from config.rooms import Rooms
 from gmail_sync import farewell, sync
+from gmail_sync.labels import wakes as label_wakes
 from scheduler import digests, due, leaving, looking, preparing, reminders, time_zones
 from scheduler.calendars import jobs as calendar_jobs
 from scheduler.clock import Clock, Tick
@@ -15,7 +16,7 @@ from scheduler.dispatch import Dispatcher
 from scheduler.post import Post
 from tracker import facts, reading_log, sessions, totals
 from tracker.db import Sessions, transaction
-from webhooks import own_side, privacy
+from webhooks import own_side, privacy, written
 from webhooks.bells import deliveries, notices
 
 LOOK_SECONDS = 5.0  # how soon a lost wake-up is noticed
@@ -33,6 +34,7 @@ def ticks(rooms: Rooms) -> list[Tick]:
     return [
         Tick("gmail_sync.wake", look, partial(sync.wake_due, rooms.jobs, rooms.gmail)),
         Tick("gmail_sync.check", CHECK_SECONDS, partial(sync.check_due, rooms.jobs, rooms.gmail)),
+        Tick("gmail_sync.labels", look, partial(label_wakes.read, rooms.gmail)),
         Tick("gmail_sync.farewell", TIDY_SECONDS, partial(farewell.wake_due, rooms.jobs, rooms.gmail)),
         Tick("sessions.tidy", HOUR_SECONDS, partial(tidy_sessions, rooms)),
         Tick("scheduler.prepare", DRAFTS_SECONDS, partial(preparing.wake_due, rooms.jobs, rooms.post)),
@@ -56,6 +58,7 @@ def ticks(rooms: Rooms) -> list[Tick]:
         Tick("facts.audit", TIDY_SECONDS, partial(audit, rooms.sessions, facts.Audit())),
         Tick("reading_log.forget", HOUR_SECONDS, partial(forget_readings, rooms)),
         Tick("privacy.forget", TIDY_SECONDS, partial(forget, rooms)),
+        Tick("written.look_again", HOUR_SECONDS, partial(look_at_written, rooms)),
         Tick("time_zones.look", TIDY_SECONDS, partial(look_at_zones, rooms, time_zones.Round())),
     ]
 
@@ -96,6 +99,16 @@ def forget(rooms: Rooms) -> None:
             hits, own = privacy.forget(session, days, now), own_side.forget(session, days, now)
         if hits < privacy.AT_ONCE and own < own_side.AT_ONCE:
             return
+
+
+def look_at_written(rooms: Rooms) -> None:
+    """Tracking that was put in by hand: mail that went without being noticed, and mail that never did."""
+    with transaction(rooms.sessions) as session:
+        written.look_again(session, rooms.gmail.now())
+    gone = written.AT_ONCE
+    while gone == written.AT_ONCE:
+        with transaction(rooms.sessions) as session:
+            gone = written.forget(session, rooms.gmail.now())
 
 
 def forget_readings(rooms: Rooms) -> None:

@@ -82,6 +82,7 @@ def _take(url: str, names: Collection[str]) -> None:
         for look in LOOKS:
             _album(browser, url, look, _wanted({"sign-in": "/sign-in"}, names))
             _album(browser, url, look, _wanted(addresses, names), state)
+        _panels(browser, url, names, state)
         browser.close()
 
 
@@ -163,6 +164,47 @@ def _album(
         page.wait_for_timeout(DRAWN_MS)
         page.screenshot(path=IMAGES / f"{name}{look.suffix}.png")
     context.close()
+
+
+def _panels(browser: Browser, url: str, names: Collection[str], state: StorageState) -> None:
+    """The side panel in Gmail, as its preview draws it: the top of the window."""
+    for look in LOOKS[:2]:
+        context = Look(look.suffix, look.scheme, PANEL_WIDTH).context(browser, url, state)
+        page = context.new_page()
+        for name, draw in PANELS.items():
+            if names and name not in names:
+                continue
+            page.goto("/addon/preview")
+            draw(page)
+            page.mouse.move(0, 0)
+            page.wait_for_timeout(DRAWN_MS)
+            seen = page.locator(".gm-window").bounding_box()
+            assert seen is not None
+            top = {**seen, "height": min(seen["height"], PANEL_HEIGHT)}
+            page.screenshot(path=IMAGES / f"{name}{look.suffix}.png", clip=top, full_page=True)  # type: ignore[arg-type]
+        context.close()
+
+
+def _open_thread(page: Page) -> None:
+    page.locator(".gm-mail", has_text="Environmental monitoring").click()
+    expect(page.get_by_label("Stage").first).to_be_visible()
+
+
+def _tag(page: Page) -> None:
+    page.locator(".gm-mail", has_text="Eleanor, meet Dana").click()
+    expect(page.get_by_role("button", name="Put it there").first).to_be_visible()
+
+
+def _write(page: Page) -> None:
+    page.get_by_role("link", name="Compose").click()
+    page.get_by_label("To").fill("wendy@prairiesky.example")
+    page.get_by_label("Subject").fill("The offer for eleven rooms")
+    page.get_by_role("button", name="Open the panel").click()
+    expect(page.locator(".gp-card")).to_contain_text("Send at their 9 AM")
+
+
+PANEL_WIDTH, PANEL_HEIGHT = 1100, 800
+PANELS = {"addon-thread": _open_thread, "addon-tagging": _tag, "addon-compose": _write}
 
 
 def _free() -> int:

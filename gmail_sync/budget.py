@@ -34,6 +34,8 @@ UNITS: dict[str, int] = {
     "messages.list": 5,
     "drafts.list": 5,
     "labels.create": 5,
+    "labels.patch": 5,
+    "labels.delete": 5,
     "messages.modify": 5,
     "threads.list": 10,
     "threads.modify": 10,

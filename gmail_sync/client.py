@@ -31,6 +31,7 @@ from googleapiclient.http import BatchHttpRequest, MediaInMemoryUpload
 from gmail_sync.budget import Budget, NoBudget
 from gmail_sync.errors import (
     AuthRevoked,
+    Conflict,
     GmailError,
     HistoryExpired,
     NeedsAttention,
@@ -210,6 +211,50 @@ class Gmail:
         found = self._read("labels.list", self._users.labels().list(userId="me", fields="labels/id"))
         return [label["id"] for label in found.get("labels", ())]
 
+    def labels(self) -> dict[str, str]:
+        """The labels that people made, by their ids: the whole paths, levels parted by "/"."""
+        found = self._read("labels.list", self._users.labels().list(userId="me", fields="labels(id,name,type)"))
+        return {one["id"]: one["name"] for one in found.get("labels", ()) if one.get("type") == "user"}
+
+    def create_label(self, path: str, colors: tuple[str, str] | None) -> str:
+        """Make a label, with its background and text colour; its id.
+
+        Raises `Conflict` for a name in use, which it also is where an answer was lost and this was asked again.
+        """
+        shown = {"labelListVisibility": "labelShow", "messageListVisibility": "show"}
+        body = {"name": path, **shown, **_color(colors)}
+        made = self._read("labels.create", self._users.labels().create(userId="me", body=body))
+        return str(made["id"])
+
+    def patch_label(self, label_id: str, path: str | None, colors: tuple[str, str] | None) -> None:
+        """Change a label's path, colours, or both; None leaves it. Raises `Conflict`, `NotFound`."""
+        body = {**({"name": path} if path is not None else {}), **_color(colors)}
+        self._read("labels.patch", self._users.labels().patch(userId="me", id=label_id, body=body))
+
+    def delete_label(self, label_id: str) -> None:
+        """Remove a label, and it from all mail. Raises `NotFound`."""
+        self._read("labels.delete", self._users.labels().delete(userId="me", id=label_id))
+
+    def carries(self, label_id: str) -> bool:
+        """Whether any mail carries a label, drafts, spam and trash aside. Raises `NotFound`."""
+        request = self._messages.list(
+            userId="me", maxResults=1, labelIds=[label_id], q="-in:drafts", fields="messages(id)"
+        )
+        return bool(self._read("messages.list", request).get("messages"))
+
+    def relabel(self, method: str, ids: Sequence[str], add: Sequence[str], remove: Sequence[str]) -> None:
+        """Add and remove labels: `messages.modify`, `threads.modify` of one, `messages.batchModify` of many.
+
+        May be repeated. Raises `NotFound`, but not for a batch, which passes over what is not there.
+        """
+        body = {"addLabelIds": list(add), "removeLabelIds": list(remove)}
+        if method == "messages.batchModify":
+            request = self._messages.batchModify(userId="me", body={"ids": list(ids), **body})
+        else:
+            resource = self._threads if method == "threads.modify" else self._messages
+            request = resource.modify(userId="me", id=ids[0], body=body)
+        self._read(method, request)
+
     def list_messages(
         self, *, page_token: str | None = None, label_id: str = "", after: datetime | None = None,
         include_spam_trash: bool = False,
@@ -301,6 +346,10 @@ class Gmail:
                     raise decided from error
 
 
+def _color(colors: tuple[str, str] | None) -> dict[str, Any]:
+    return {} if colors is None else {"color": {"backgroundColor": colors[0], "textColor": colors[1]}}
+
+
 def _bare(request: Any) -> Any:
     """A part of a batch without what the batch itself says already (who asks, which encodings): the library
     spends a fifth of a reading's time on folding these lines."""
@@ -329,6 +378,8 @@ def _decide_status(error: HttpError, attempt: int) -> GmailError:
         return AuthRevoked("Gmail no longer accepts Tracker's access: it was revoked or has expired")
     if status == 404:
         return NotFound(message)
+    if status == 409:
+        return Conflict(f"Gmail refused ({status}): {message}")
     if status in (408, 429) or status >= 500 or (status == 403 and reasons & QUOTA_REASONS):
         return Transient(f"Gmail asks to wait ({status})", retry_after(error, attempt))
     return Permanent(f"Gmail refused ({status}): {message}")

@@ -11,6 +11,7 @@ Source: https://developers.google.com/workspace/gmail/api/guides/drafts
 from __future__ import annotations
 
 import base64
+import html
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -223,6 +224,6 @@ def _headers(found: Mapping[str, Any]) -> Headers:
         to=tuple(map(written, people("to"))),
         recipients=tuple(dict.fromkeys(one.normalized for one in people("to", "cc", "bcc"))),
         rfc822_message_id=message_id or None,
-        snippet=str(found.get("snippet", "")),
+        snippet=html.unescape(str(found.get("snippet", ""))),
         is_reply=bool(one("in-reply-to")),
     )

@@ -40,6 +40,10 @@ class NotFound(Permanent):
     """There is no such thing (or not yet: a message just announced may answer so for some seconds)."""
 
 
+class Conflict(Permanent):
+    """Something else has that name already."""
+
+
 class HistoryExpired(Permanent):
     """The cursor is older than Gmail's history; what changed has to be found by comparing."""
 

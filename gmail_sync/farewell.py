@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from gmail_sync import oauth
 from gmail_sync.errors import GmailError, KeyMissing, NeedsAttention
+from gmail_sync.labels import switch
 from gmail_sync.session import Services
 from gmail_sync.sync import lock
 from gmail_sync.vault import VaultError
@@ -77,6 +78,7 @@ def say(services: Services, mailbox_id: int) -> None:
         settle(services, mailbox)
     revoked = mailbox.credentials is not None and _let_go(services, mailbox)
     with transaction(services.sessions) as session:
+        switch.leave(session, mailbox.id)
         done = {"credentials": None, "wanted_at": None, "wanted_by": None}
         session.execute(update(Mailbox).where(Mailbox.id == mailbox.id).values(**done))
         data = {"address": mailbox.address, "revoked": revoked}

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from gmail_sync import backfill, check, fetch, history, wanted, watch
 from gmail_sync.errors import HistoryExpired, KeyMissing, NeedsAttention, Permanent, Transient
+from gmail_sync.labels import run as labels
 from gmail_sync.session import Busy, CursorMoved, Services, Superseded, Sync
 from tracker import mailboxes
 from tracker.db import transaction
@@ -134,6 +135,7 @@ def _up_to_date(sync: Sync) -> None:
         left, next_at = wanted.waiting(session, sync.mailbox.id)
         sync.change(session, fetch_trouble=_trouble(session, sync.mailbox.id))
         mailboxes.fulfil(session, sync.mailbox.id, wish, sync.now)
+    labels.run(sync)
     if left and next_at is not None:
         raise Again(max(1.0, (next_at - sync.now).total_seconds()), f"{left} announced messages not there yet")
     if sync.mailbox.wanted_at is not None:

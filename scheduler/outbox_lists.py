@@ -26,6 +26,8 @@ _SHARED = """
        WHERE o.team_id = {table}.team_id AND o.normalized = one.normalized)))
 """
 
+_SEEN = Box.__table__.alias("sight_box")  # one for all: SQLAlchemy makes an alias's columns anew each time
+
 
 class Mail(Protocol):
     """What goes to somebody: a scheduled email, or the follow-ups of one."""
@@ -53,8 +55,7 @@ def visible(viewer: Viewer) -> Any:
 
 def in_sight(viewer: Viewer, box_id: Any) -> ColumnElement[bool]:
     """SQL: the viewer may see the box of this column."""
-    box = Box.__table__.alias("sight_box")
-    return exists().where(box.c.id == box_id, access.may_see(viewer, box.c))
+    return exists().where(_SEEN.c.id == box_id, access.may_see(viewer, _SEEN.c))
 
 
 def shared(table: str) -> ColumnElement[bool]:

@@ -371,20 +371,21 @@ def drafts_in_gmail(post: Post, mailbox_id: int, page_token: str = "") -> tuple[
         known = drafts.headers(gmail, [draft.message_id for draft in listed])
         return [found(one, known[one.message_id]) for one in listed if one.message_id in known], token
 
-    return _ask(post, mailbox_id, ask)
+    return ask_gmail(post, mailbox_id, ask)
 
 
 def draft_letter(post: Post, mailbox_id: int, draft_id: str) -> Letter:
     """What a draft in Gmail says, for editing. Asks Gmail: hold no session. Raises `GmailError`."""
-    letter = letters.read(_ask(post, mailbox_id, lambda gmail: drafts.read(gmail, draft_id)))
+    letter = letters.read(ask_gmail(post, mailbox_id, lambda gmail: drafts.read(gmail, draft_id)))
     return tracked.read_back(post, letter)
 
 
-def _ask(post: Post, mailbox_id: int, ask: Callable[[Gmail], T]) -> T:
+def ask_gmail(post: Post, mailbox_id: int, ask: Callable[[Gmail], T], *, patience: float | None = None) -> T:
+    """Ask a mailbox's Gmail; hold no session. `patience` is in seconds, for its quota. Raises `GmailError`."""
     mailbox = post.connected(mailbox_id)
     if mailbox is None:
         raise NeedsAttention("This mailbox is not connected; connect it again")
-    gmail = post.door(mailbox)
+    gmail = post.door(mailbox, post.budget(mailbox, patience=patience))
     try:
         return ask(gmail)
     finally:

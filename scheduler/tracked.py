@@ -22,7 +22,7 @@ from webhooks.tracking import Outgoing, Rules, Standing
 from webhooks.tracks import TrackedEmail
 
 log = logging.getLogger(__name__)
-FROM_GMAIL = "it was written in Gmail, and goes out as it stands there"
+FROM_GMAIL = "Tracker puts nothing into what was written in Gmail; “Track this mail” in the panel there does"
 
 
 def instrumented(post: Post, email: ScheduledEmail, raw: bytes) -> bytes:

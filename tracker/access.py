@@ -93,6 +93,12 @@ def may_see_pipeline(viewer: Viewer) -> ColumnElement[bool]:
     return and_(ours, or_(Pipeline.id.in_(_whole(viewer)), some))
 
 
+def is_whole(viewer: Viewer) -> ColumnElement[bool]:
+    """SQL: the `Pipeline` of the enclosing query is open to the viewer: they may add boxes to it."""
+    whole = or_(literal(viewer.is_system), Pipeline.id.in_(_whole(viewer)))
+    return and_(Pipeline.team_id == viewer.team_id, whole)
+
+
 _BOXES = BoxMember.__table__.alias("box_named")
 _PIPELINES = PipelineMember.__table__.alias("pipeline_named")
 _OPEN = Pipeline.__table__.alias("team_pipelines")

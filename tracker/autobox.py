@@ -17,7 +17,7 @@ from tracker.db import everything
 from tracker.filing import Filing
 from tracker.messages import Message, Recipient
 from tracker.people import Viewer
-from tracker.pipelines import Pipeline
+from tracker.pipelines import Pipeline, Stage
 from tracker.sharing import not_private
 
 
@@ -82,16 +82,20 @@ def new_box(
     conversation: Conversation,
     *,
     name: str = "",
+    stage: Stage | None = None,
     now: datetime,
 ) -> Box:
-    """A person makes a new box from a conversation, which is filed in it."""
+    """A person makes a new box from a conversation, which is filed in it.
+
+    Without a `stage` it begins in the one that the conversation's mail speaks for.
+    """
     drafted, made = offers.draft_box(session, viewer, conversation)
     box = boxes.create(
         session,
         viewer,
         pipeline,
         name.strip() or drafted,
-        stage=moving.stage_by_mail(session, pipeline, conversation),
+        stage=stage or moving.stage_by_mail(session, pipeline, conversation),
         contacts=made,
         now=now,
     )

@@ -97,9 +97,9 @@ def file(session: Session, viewer: Viewer, conversation: Conversation, box: Box,
     return filing
 
 
-def remove(session: Session, viewer: Viewer, conversation: Conversation, box: Box) -> Filing:
+def remove(session: Session, viewer: Viewer, conversation: Conversation, box: Box, reason: str = "") -> Filing:
     """A person takes a conversation out of a box; no rule files it there again."""
-    return _decide(session, viewer, conversation, box, REMOVED, "because it was taken out by hand")
+    return _decide(session, viewer, conversation, box, REMOVED, reason or "because it was taken out by hand")
 
 
 def dismiss(session: Session, viewer: Viewer, filing: Filing) -> None:

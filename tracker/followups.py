@@ -308,16 +308,15 @@ def _items(session: Session, made: Plan, part: Part, found: Sequence[Found]) -> 
     return items
 
 
-def counts(session: Session, scope: Scope, made: Plan) -> dict[Part, int]:
-    """How many each list holds, counted no further than one above `MOST`; in one query."""
+def counts(session: Session, scope: Scope, made: Plan, parts: Sequence[Part] = tuple(Part)) -> dict[Part, int]:
+    """How many each list (of these) holds, counted no further than one above `MOST`; in one query."""
 
-    def number(query: Any) -> ColumnElement[int]:
+    def number(part: Part) -> ColumnElement[int]:
+        query = select(_due(scope, made).c.id) if part == Part.DUE else _part(scope, made, part)[0]
         return select(func.count()).select_from(query.limit(MOST + 1).subquery()).scalar_subquery()
 
-    due = _due(scope, made)
-    parts = [Part.ANSWER, Part.UNDATED, Part.SLEEPING]
-    numbers = [number(select(due.c.id)), *(number(_part(scope, made, part)[0]) for part in parts)]
-    return dict(zip([Part.DUE, *parts], session.execute(select(*numbers)).one(), strict=True))
+    numbers = [number(part) for part in parts]
+    return dict(zip(parts, session.execute(select(*numbers)).one(), strict=True))
 
 
 def is_anything_due(session: Session, scope: Scope) -> bool:

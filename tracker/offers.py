@@ -9,7 +9,7 @@ from sqlalchemy import literal, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session, load_only
 
-from tracker import boxes, contacts, filing, ours, people
+from tracker import boxes, contacts, filing, organizations, ours, people
 from tracker.addresses import Address, domain_of, person_name
 from tracker.boxes import Box
 from tracker.contacts import Contact
@@ -152,6 +152,23 @@ def draft_box(session: Session, viewer: Viewer, conversation: Conversation) -> t
         phones = phone_numbers(texts.get(normalized, ""), _region(normalized))
         made.append(contacts.ensure(session, viewer, address, phone=phones[0] if phones else ""))
     return _box_name(made, outside, subject), made
+
+
+def name_of(session: Session, viewer: Viewer, conversation: Conversation) -> str:
+    """What `draft_box` would call a box made from a conversation; nothing is made, for a form that proposes it."""
+    own = ours.of_team(session, viewer.team_id)
+    gathered = gather(session, own, [conversation.id], may_read(viewer))
+    first = next(iter(gathered.outside.get(conversation.id, {}).values()), None)
+    if first is None:
+        query = select(Message.subject).where(Message.conversation_id == conversation.id, may_read(viewer))
+        return session.scalar(query.order_by(Message.sent_at).limit(1)) or "New box"
+    contact = contacts.by_address(session, viewer.team_id, first.normalized)
+    name = contact.name if contact is not None else person_name(first)
+    if contact is not None:
+        organization = contact.organization.name if contact.organization is not None else ""
+    else:
+        organization = organizations.name_at(session, viewer.team_id, first.normalized)
+    return f"{organization} – {name}" if organization else name
 
 
 def _region(normalized: str) -> str | None:

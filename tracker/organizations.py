@@ -65,11 +65,24 @@ def ensure(session: Session, team_id: int, normalized: str) -> Organization | No
     found = by_domain(session, team_id, domain)
     if found is not None:
         return found
-    made = Organization(team_id=team_id, name=domain.split(".")[0].replace("-", " ").title())
+    made = Organization(team_id=team_id, name=_called(domain))
     session.add(made)
     session.flush()
     _add_domain(session, made, domain)
     return made
+
+
+def _called(domain: str) -> str:
+    return domain.split(".")[0].replace("-", " ").title()
+
+
+def name_at(session: Session, team_id: int, normalized: str) -> str:
+    """What the organization of an address's domain is called, or would be (see `ensure`); empty without one."""
+    domain = organization_domain(normalized)
+    if domain is None:
+        return ""
+    found = by_domain(session, team_id, domain)
+    return found.name if found is not None else _called(domain)
 
 
 def named(session: Session, team_id: int, name: str) -> Organization:

@@ -17,7 +17,21 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, and_, any_, exists, false, func, literal, or_, select, true
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    and_,
+    any_,
+    bindparam,
+    exists,
+    false,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+)
 from sqlalchemy import event as listens
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction, with_loader_criteria
@@ -188,22 +202,16 @@ def _reach(session: Session) -> Reach | None:
 
 def _look(session: Session, viewer: Viewer) -> Reach:
     """What is open to them. One small question, a second only where something is narrowed."""
-    pipelines, boxes, named = Pipeline.__table__, Box.__table__, PipelineMember.__table__
-    asked = select(
-        pipelines.c.id,
-        pipelines.c.access,
-        exists().where(named.c.pipeline_id == pipelines.c.id, named.c.user_id == viewer.user_id),
-        exists().where(boxes.c.pipeline_id == pipelines.c.id, boxes.c.access.is_not(None)),
-        *(question(viewer) for question in _also),
-    ).where(pipelines.c.team_id == viewer.team_id)
-    rows = session.connection().execute(asked).all()
-    said = "".join(rows[0][4:]) if rows else _said_without(session, viewer)
+    asked, said_alone = _questions(len(_also))
+    who = {"team_id": viewer.team_id, "user_id": viewer.user_id}
+    rows = session.connection().execute(asked, who).all()
+    said = "".join(rows[0][4:] if rows else session.connection().execute(said_alone, who).one())
     if viewer.role != Role.GUEST and all(row[1] == TEAM and not row[3] for row in rows):
         return Reach(everything=True, said=said)
     whole = {row[0] for row in rows if row[2] or (row[1] == TEAM and viewer.role != Role.GUEST)}
     mixed = {row[0] for row in rows if row[3]}
     rest = {row[0] for row in rows} - whole
-    box = boxes.alias("seen_boxes")
+    box = _SEEN
     some = (
         select(box.c.pipeline_id).where(_any(box.c.pipeline_id, rest), _condition(viewer, whole, box.c)).distinct()
     )
@@ -211,9 +219,22 @@ def _look(session: Session, viewer: Viewer) -> Reach:
     return Reach(False, frozenset(whole), frozenset(parts), frozenset(mixed), said)
 
 
-def _said_without(session: Session, viewer: Viewer) -> str:
-    """In a team without a pipeline."""
-    return "".join(session.connection().execute(select(*(question(viewer) for question in _also))).one())
+@cache
+def _questions(_: int) -> tuple[Select[Any], Select[Any]]:
+    """What is asked of a team's pipelines, and what is said in a team that has none: made once for all."""
+    pipelines, boxes, named = Pipeline.__table__, Box.__table__, PipelineMember.__table__
+    team_id: Any = bindparam("team_id", type_=BigInteger())
+    user_id: Any = bindparam("user_id", type_=BigInteger())
+    anybody = Viewer(team_id, user_id, Role.MEMBER, "question")
+    also: list[Any] = [question(anybody) for question in _also]
+    asked = select(
+        pipelines.c.id,
+        pipelines.c.access,
+        exists().where(named.c.pipeline_id == pipelines.c.id, named.c.user_id == anybody.user_id),
+        exists().where(boxes.c.pipeline_id == pipelines.c.id, boxes.c.access.is_not(None)),
+        *also,
+    ).where(pipelines.c.team_id == anybody.team_id)
+    return asked, select(*also)
 
 
 def _any(column: Any, ids: set[int] | frozenset[int]) -> ColumnElement[bool]:

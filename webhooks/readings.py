@@ -142,6 +142,13 @@ def of_scheduled(session: Session, viewer: Viewer, ids: Collection[int]) -> dict
     return {mail.scheduled_email_id: Shown(mail, box) for mail, box in rows if mail.scheduled_email_id is not None}
 
 
+def of_conversation(session: Session, viewer: Viewer, conversation_id: int, *, limit: int) -> list[Shown]:
+    """What is shown of a conversation's newest tracked mails, without hits; one query."""
+    query = _visible(viewer).where(TrackedEmail.conversation_id == conversation_id)
+    query = query.order_by(TrackedEmail.sent_at.desc(), TrackedEmail.id.desc())
+    return [Shown(mail, box) for mail, box in session.execute(query.limit(limit))]
+
+
 def by_keys(session: Session, viewer: Viewer, keys: Collection[str]) -> dict[str, Shown]:
     """What is shown of tracked mails, by their keys, without hits."""
     if not keys:

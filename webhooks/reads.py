@@ -284,6 +284,9 @@ def _tell(session: Session, told: Sequence[tuple[TrackedEmail, News]]) -> None:
     if not told:
         return
     boxes = _boxes(session, [mail for mail, _ in told])
+    for mail, _ in told:
+        if mail.by_hand:  # nobody said from which box it is written; the first in which it is found keeps it
+            mail.box_id = boxes.get(mail.id)
     hosts = _hosts(session, {one.link for _, one in told if one.link is not None})
     events.record_many(
         session,

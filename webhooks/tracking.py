@@ -320,8 +320,19 @@ _ARRIVED = text(
 )
 
 
+# Written and tracked in Gmail, and given a time there: its reads are the outbox's mail's, too.
+_BY_HAND = text(
+    """
+    UPDATE tracked_emails AS t SET scheduled_email_id = v.id
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:messages AS bigint[])) AS v(id, message_id)
+    WHERE t.message_id = v.message_id AND t.by_hand AND t.scheduled_email_id IS NULL
+      AND NOT EXISTS (SELECT FROM tracked_emails o WHERE o.scheduled_email_id = v.id)
+    """
+)
+
+
 def arrived(session: Session, found: Iterable[Arrival]) -> None:
-    """Sent mails are in the store now: one statement for all."""
+    """Sent mails are in the store now: two statements for all."""
     rows = list(found)
     if rows:
         values = {
@@ -330,6 +341,7 @@ def arrived(session: Session, found: Iterable[Arrival]) -> None:
             "conversations": [one.conversation_id for one in rows],
             "boxes": [one.box_id for one in rows],
         }
+        session.execute(_BY_HAND, {name: values[name] for name in ("ids", "messages")})
         session.execute(_ARRIVED, values)
 
 

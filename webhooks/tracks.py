@@ -50,9 +50,14 @@ class TrackedEmail(OfTeam, Keyed, Base):
         Index("ix_tracked_emails_recipients", "recipients", postgresql_using="gin"),  # what is kept of a person
         # Judged before it was known that they went out, or by older rules: to be judged again.
         Index("ix_tracked_emails_rules", "rules", "id", postgresql_where=text("hits > 0")),
+        # Put into a mail in Gmail by hand, and not seen to go yet.
+        Index(
+            "ix_tracked_emails_written", "team_id", "mailbox_id",
+            postgresql_where=text("by_hand AND sent_at IS NULL"),
+        ),
         Index("ix_tracked_emails_tell_at", "tell_at", postgresql_where=text("tell_at IS NOT NULL")),
         CheckConstraint(f"confidence in ({', '.join(repr(one.value) for one in Confidence)})", name="confidence"),
-    )
+    )  # fmt: skip
 
     token: Mapped[str] = mapped_column(unique=True, default=new_token)  #: the pixel's
     user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))  #: its sender
@@ -65,6 +70,8 @@ class TrackedEmail(OfTeam, Keyed, Base):
     recipients: Mapped[list[str]] = mapped_column(server_default="{}")  #: normalized; one: an open has a name
     opens: Mapped[bool] = mapped_column(Boolean, server_default="true")  #: it carries the pixel
     clicks: Mapped[bool] = mapped_column(Boolean, server_default="true")  #: its links are rewritten
+    #: Its pixel was put in by its writer, in Gmail: which mail it is shows once that is sent (`webhooks.written`).
+    by_hand: Mapped[bool] = mapped_column(Boolean, server_default="false", default=False)
     created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
     sent_at: Mapped[datetime | None]  #: hits before it are its own side's
 

@@ -13,6 +13,7 @@ from config.cli.lazy import LazyGroup
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
     lazy={
+        "addon": ("config.cli.addon:addon", "The side panel in Gmail."),
         "apikey": ("config.cli.apikey:apikey", "Keys that programs show in a person's name."),
         "db": ("config.cli.db:db", "The database."),
         "mailbox": ("config.cli.mailbox:mailbox", "Connected Gmail accounts."),

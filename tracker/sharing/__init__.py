@@ -7,7 +7,7 @@ from tracker.sharing.leaving import keep_what_was_shared, mailbox_connected, uns
 from tracker.sharing.levels import ALL, DEFAULT, Level, Pair, SharingError
 from tracker.sharing.many import allowed
 from tracker.sharing.private import private_add, private_list, private_remove
-from tracker.sharing.rules import rule_for, rules_of, set_rule
+from tracker.sharing.rules import inside_of, rule_for, rules_of, set_rule
 from tracker.sharing.tables import Grant, Private, Rule
 from tracker.sharing.why import Seer, Why, Withheld, who_sees, why, withheld, withheld_where
 
@@ -27,6 +27,7 @@ __all__ = [
     "grant",
     "grants_by",
     "holds",
+    "inside_of",
     "keep_what_was_shared",
     "lends",
     "level",

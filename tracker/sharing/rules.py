@@ -74,6 +74,20 @@ def rule_for(session: Session, user_id: int, conversation: Conversation) -> Rule
     return session.scalar(_of(user_id).where(Rule.conversation_id == conversation.id))
 
 
+def inside_of(session: Session, user_id: int, rule: Rule | None) -> Level:
+    """What teammates see of somebody's internal mail in a conversation of which they said this.
+
+    Without a word for the conversation the strictest of the wider ones.
+    """
+    if rule is not None:
+        return Level(rule.inside)
+    rules = [one for one in rules_of(session, user_id) if one.conversation_id is None]
+    said = {one.mailbox_id for one in rules}
+    own = session.scalars(select(Mailbox.id).where(Mailbox.user_id == user_id)).all()
+    unsaid = [int(DEFAULT.inside)] if set(own) - said else []
+    return Level(min([*(one.inside for one in rules), *unsaid], default=int(DEFAULT.inside)))
+
+
 def _of(user_id: int | None) -> Select[Rule]:
     return select(Rule).where(Rule.user_id == user_id)
 

@@ -22,6 +22,7 @@ from tracker.boxes import Box
 from tracker.conversations import Conversation
 from tracker.db import SIGHT, Sessions, utc_now
 from tracker.html_mail import AddressFilter
+from tracker.panel import Panel
 from tracker.people import User, Viewer
 from tracker.pipelines import Pipeline, Template
 from tracker.sessions import SignIn
@@ -86,6 +87,7 @@ class Frame:
     conversation_panels: list[ConversationPanel] = field(default_factory=list)
     corners: list[Corner] = field(default_factory=list)
     person_pages: list[NavItem] = field(default_factory=list)  #: beside "You"
+    panel: Panel = field(default_factory=Panel)  #: what is shown beside a mail in Gmail
     form_targets: list[str] = field(default_factory=list)  #: origins that a form may lead to
     #: From a mail's HTML to what its addresses are on our pages; see `html_mail.sanitize`.
     mail_addresses: Callable[[str], AddressFilter] | None = None

@@ -10,11 +10,9 @@ from sqlalchemy import func, select
 from tracker import access_requests, people, reading_log, sharing
 from tracker.access_requests import RequestError
 from tracker.conversations import Conversation
-from tracker.mailboxes import Mailbox
 from tracker.messages import Message
 from tracker.people import User
 from tracker.sharing import Level, SharingError
-from tracker.sharing.levels import DEFAULT
 from tracker.sharing.tables import Grant, Rule
 from tracker.web.forms import Refused, done, or_show, text
 from tracker.web.frame import Page, db, local_path, now, viewer
@@ -46,14 +44,8 @@ def page(key: str, told: str = "") -> str:
 
 
 def _inside(rule: Rule | None) -> str:
-    """What teammates see of its internal mail; without a word for it the strictest of the wider ones."""
-    if rule is not None:
-        return str(rule.inside)
-    rules = [one for one in sharing.rules_of(db(), viewer().user_id or 0) if one.conversation_id is None]
-    said = {one.mailbox_id for one in rules}
-    own = db().scalars(select(Mailbox.id).where(Mailbox.user_id == viewer().user_id)).all()
-    unsaid = [int(DEFAULT.inside)] if set(own) - said else []
-    return str(min([*(one.inside for one in rules), *unsaid], default=int(DEFAULT.inside)))
+    """What teammates see of its internal mail, as a form says it."""
+    return str(int(sharing.inside_of(db(), viewer().user_id or 0, rule)))
 
 
 def _grants(conversation_id: int) -> Sequence[tuple[Grant, str]]:

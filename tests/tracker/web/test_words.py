@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import config.app  # noqa: F401 - rooms register their words
 import tracker
 from tracker.activities import ActivityKind
 from tracker.events import Event
