@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import config.app  # noqa: F401 - rooms register their words
+from flask import Flask
+
 import tracker
 from tracker.activities import ActivityKind
 from tracker.events import Event
@@ -37,7 +38,7 @@ def recorded() -> set[str]:
     return named | PUT_TOGETHER
 
 
-def test_each_kind_of_event_has_words() -> None:
+def test_each_kind_of_event_has_words(app: Flask) -> None:
     kinds = recorded()
     assert len(kinds) > 70
     assert {"contact.merged", "pipeline.archived", "box.merged_away", "contacts.distinct", "mailbox.gap"} <= kinds
