@@ -125,11 +125,11 @@ _SIGHTINGS = text(
 )
 _TEXTS = text(
     f"""{_PEOPLE}, mails AS (
-      SELECT p.id, left(m.text, {_TEXT}) AS text,
-             row_number() OVER (PARTITION BY p.id ORDER BY m.sent_at DESC) AS rank
+      SELECT p.id, m.id AS message_id, row_number() OVER (PARTITION BY p.id ORDER BY m.sent_at DESC) AS rank
       FROM {_WRITTEN} {_BY_A_PERSON}
     )
-    SELECT id, text FROM mails WHERE rank <= {SIGNED} ORDER BY rank"""  # noqa: S608 - the parts are ours
+    SELECT mails.id, left(m.text, {_TEXT}) FROM mails JOIN messages m ON m.id = mails.message_id
+    WHERE rank <= {SIGNED} ORDER BY rank"""  # noqa: S608 - the parts are ours; texts are read of the newest only
 )
 _CALENDARS = text(
     f"""{_PEOPLE}, mails AS (
