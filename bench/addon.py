@@ -27,7 +27,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -39,6 +39,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from sqlalchemy import Engine, text
 
 from bench import generate
+from bench.ports import free_port, until_it_answers
 from config import postgres
 from config.postgres import Cluster
 from gmail_sync.addon import ids
@@ -315,9 +316,7 @@ def _mails(engine: Engine, wanted: int) -> list[Mail]:
 @contextmanager
 def _running(cluster: Cluster, google: Google, folder: Path) -> Iterator[str]:
     """Tracker's web server; its address."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     settings = {
         "DATABASE_URL": cluster.url, "SECRET_KEY": "k" * 40, "PORT": port, "DATA_DIR": folder / "data",
         "GOOGLE_CERTS_URL": google.url, "GOOGLE_CLIENT_ID": "id", "GOOGLE_CLIENT_SECRET": "s",
@@ -327,23 +326,11 @@ def _running(cluster: Cluster, google: Google, folder: Path) -> Iterator[str]:
     environment |= {f"TRACKER_{name}": str(value) for name, value in settings.items()}
     process = subprocess.Popen([sys.executable, "-m", "config.cli", "serve"], env=environment)
     try:
-        _until_it_answers(port)
+        until_it_answers(port)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait(60)
-
-
-def _until_it_answers(port: int) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.1)
-        else:
-            return
-    raise SystemExit("The server does not answer")
 
 
 def _measure(

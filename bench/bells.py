@@ -16,7 +16,6 @@ import hashlib
 import http.client
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,7 +23,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -38,6 +37,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sqlalchemy.orm import Session
 
 import config.tables  # noqa: F401 - makes the metadata whole
+from bench.ports import free_port, until_it_answers
 from config import postgres, teams
 from config.postgres import Cluster
 from tracker import addresses, conversations, mailboxes, migrations, people
@@ -191,9 +191,7 @@ def _b64(content: bytes) -> str:
 @contextmanager
 def _running(cluster: Cluster, folder: Path) -> Iterator[int]:
     """Tracker's web server and worker; the server's port."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("TRACKER_")},
         "TRACKER_DATABASE_URL": cluster.url, "TRACKER_SECRET_KEY": "k" * 40, "TRACKER_PORT": str(port),
@@ -203,7 +201,7 @@ def _running(cluster: Cluster, folder: Path) -> Iterator[int]:
     commands = ["serve", "worker"]
     processes = [subprocess.Popen([sys.executable, "-m", "config.cli", one], env=environment) for one in commands]
     try:
-        _until_it_answers(port)
+        until_it_answers(port)
         time.sleep(5)  # the worker is up, and has looked at what there is
         before = [psutil.Process(one.pid).cpu_times() for one in processes]
         yield port
@@ -215,18 +213,6 @@ def _running(cluster: Cluster, folder: Path) -> Iterator[int]:
             one.terminate()
         for one in processes:
             one.wait(60)
-
-
-def _until_it_answers(port: int) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.1)
-        else:
-            return
-    raise SystemExit("The server does not answer")
 
 
 def _load(port: int, tokens: Sequence[str], rate: int) -> list[float]:

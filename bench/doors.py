@@ -15,13 +15,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,6 +31,7 @@ import psycopg
 from sqlalchemy import make_url
 
 from bench.door_servers import TABLE
+from bench.ports import free_port, until_it_answers
 from config import postgres, teams
 from tracker import migrations
 from tracker.db import insert_many, make_engine, make_sessions, plain_url, transaction
@@ -198,9 +198,7 @@ def _load(asked: bytes, port: int, seconds: float, seed: int) -> dict[str, float
 
 @contextmanager
 def _serving(url: str, folder: Path, kind: str) -> Iterator[int]:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("TRACKER_")},
         "TRACKER_DATABASE_URL": url, "TRACKER_SECRET_KEY": "k" * 40,
@@ -212,23 +210,11 @@ def _serving(url: str, folder: Path, kind: str) -> Iterator[int]:
         env=environment,
     )
     try:
-        _until_it_answers(port)
+        until_it_answers(port)
         yield port
     finally:
         process.terminate()
         process.wait(30)
-
-
-def _until_it_answers(port: int) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.1)
-        else:
-            return
-    raise SystemExit("The server does not answer")
 
 
 def _fill(url: str, rows: int) -> None:
