@@ -312,7 +312,7 @@ def counts(session: Session, scope: Scope, made: Plan, parts: Sequence[Part] = t
     """How many each list (of these) holds, counted no further than one above `MOST`; in one query."""
 
     def number(part: Part) -> ColumnElement[int]:
-        query = select(_due(scope, made).c.id) if part == Part.DUE else _part(scope, made, part)[0]
+        query: Any = _part(scope, made, part)[0] if part != Part.DUE else select(_due(scope, made).c.id)
         return select(func.count()).select_from(query.limit(MOST + 1).subquery()).scalar_subquery()
 
     numbers = [number(part) for part in parts]
