@@ -67,7 +67,7 @@ def _one_by_one(session: Session, identity: Identity) -> User | None:
     # Two who are the first here would found two teams, and one person in two tabs would be two.
     session.execute(text("SELECT pg_advisory_xact_lock(1005, 0)"))
     # An address may be given to another account, or an account another address; Google's subject stays.
-    return people.by_subject(session, identity.subject) or people.by_address(session, identity.address)
+    return people.by_account(session, identity.subject, identity.address)
 
 
 def _known(session: Session, found: User, identity: Identity, now: datetime) -> User:

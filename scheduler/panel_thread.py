@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from flask import url_for
-from sqlalchemy import or_, select
+from sqlalchemy import ScalarSelect, exists, func, select
 from sqlalchemy.orm import Session
 
 from scheduler import outbox, preparing, sequence_sent, telling, timing
@@ -16,7 +17,6 @@ from scheduler.outbox import OutboxError
 from scheduler.sequences import LIVE, RunState, SequenceRun, StepState
 from scheduler.states import EDITABLE, OPEN, State
 from scheduler.timing import Timing, TimingError
-from tracker.db import among
 from tracker.jobs import Jobs
 from tracker.messages import Message, Recipient
 from tracker.panel import (
@@ -109,14 +109,13 @@ class Queue:
 
 
 def _waiting(asked: Asked, conversation_id: int) -> Sequence[ScheduledEmail]:
-    """What waits, or needs a decision, that the viewer may see: of this conversation first."""
+    """What waits, or needs a decision, that the viewer may see: of this conversation first. One query."""
     here = ScheduledEmail.conversation_id == conversation_id
-    people = _people(asked, conversation_id)
     query = (
         select(ScheduledEmail)
         .where(
             outbox.visible(asked.viewer),
-            or_(here, ScheduledEmail.recipients.overlap(people)) if people else here,
+            here | ScheduledEmail.recipients.overlap(_people(asked, conversation_id)),
             ScheduledEmail.state.in_([*OPEN, State.FAILED, State.UNCERTAIN]),
         )
         .order_by(here.desc(), ScheduledEmail.due_at, ScheduledEmail.id)
@@ -124,16 +123,17 @@ def _waiting(asked: Asked, conversation_id: int) -> Sequence[ScheduledEmail]:
     return asked.db().scalars(query.limit(MOST)).all()
 
 
-def _people(asked: Asked, conversation_id: int) -> list[str]:
-    """Who takes part from outside, as far as the viewer may read it."""
-    read = select(Message.id).where(Message.conversation_id == conversation_id, may_read(asked.viewer))
-    senders = select(Message.sender_normalized).where(Message.id.in_(read))
-    named = select(Recipient.normalized).where(Recipient.message_id.in_(read), Recipient.kind.in_(("to", "cc")))
-    found = set(asked.db().scalars(senders.union(named).limit(PEOPLE))) - {""}
-    ours = select(OwnAddress.normalized).where(
-        OwnAddress.team_id == asked.viewer.team_id, among(OwnAddress.normalized, found)
+def _people(asked: Asked, conversation_id: int) -> ScalarSelect[Any]:
+    """SQL: the addresses of those who take part from outside, as far as the viewer may read it; an array."""
+    read = select(Message.id).where(Message.conversation_id == conversation_id, may_read(asked.viewer)).cte()
+    senders = select(Message.sender_normalized.label("one")).where(Message.id.in_(select(read.c.id)))
+    named = select(Recipient.normalized).where(
+        Recipient.message_id.in_(select(read.c.id)), Recipient.kind.in_(("to", "cc"))
     )
-    return sorted(found - set(asked.db().scalars(ours))) if found else []
+    everybody = senders.union(named).subquery()
+    ours = exists().where(OwnAddress.team_id == asked.viewer.team_id, OwnAddress.normalized == everybody.c.one)
+    outside = select(everybody.c.one).where(everybody.c.one != "", ~ours).limit(PEOPLE).subquery()
+    return select(func.array_agg(outside.c.one)).scalar_subquery()
 
 
 def _mail(asked: Asked, email: ScheduledEmail) -> list[Widget]:

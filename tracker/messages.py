@@ -55,6 +55,12 @@ class Message(OfTeam, Keyed, Base):
         UniqueConstraint("team_id", "identity"),
         Index("ix_messages_team_id_kin", "team_id", "kin"),
         Index("ix_messages_conversation_id_sent_at", "conversation_id", "sent_at"),
+        Index(
+            "ix_messages_sender_normalized_sent_at",
+            "sender_normalized",
+            "sent_at",
+            postgresql_include=["id", "team_id"],
+        ),
         Index("ix_messages_search", "search", postgresql_using="gin"),
     )
 
@@ -68,7 +74,7 @@ class Message(OfTeam, Keyed, Base):
     date_header: Mapped[str | None]
     sender_name: Mapped[str] = mapped_column(server_default="")
     sender_address: Mapped[str] = mapped_column(server_default="")  #: as written
-    sender_normalized: Mapped[str] = mapped_column(server_default="", index=True)
+    sender_normalized: Mapped[str] = mapped_column(server_default="")
     subject: Mapped[str] = mapped_column(server_default="")
     snippet: Mapped[str] = mapped_column(server_default="")
     text: Mapped[str] = mapped_column(server_default="")

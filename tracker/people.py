@@ -180,10 +180,11 @@ def by_address(session: Session, address: str) -> User | None:
     return session.scalar(query)
 
 
-def by_subject(session: Session, subject: str) -> User | None:
-    """The user whose Google account this is, whatever its address is by now."""
-    query = select(User).where(User.google_subject == subject, User.removed_at.is_(None))
-    return session.scalar(query.order_by(User.id).limit(1))
+def by_account(session: Session, subject: str, address: str) -> User | None:
+    """The user whose Google account this is, whatever its address is by now; else the one with the address."""
+    its = User.google_subject == subject
+    query = select(User).where(its | (User.normalized == normalize(address)), User.removed_at.is_(None))
+    return session.scalars(query.order_by(its.desc().nulls_last(), User.id).limit(1)).first()
 
 
 def by_key(session: Session, key: str, *, removed: bool = False) -> User | None:

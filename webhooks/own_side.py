@@ -129,36 +129,31 @@ def note(session: Session, team_id: int, user_id: int, address: str, now: dateti
     session.execute(_NOTE, row)
 
 
+# A picture of it that was fetched a moment before: the judge is to look at that again at once.
 _SEEN = text(
     """
-    INSERT INTO own_views (team_id, user_id, conversation_id, at)
-    SELECT u.team_id, u.id, c.id, :at FROM users u JOIN conversations c ON c.team_id = u.team_id
-    WHERE u.id = :user_id AND c.id = :conversation_id AND NOT EXISTS (
-      SELECT FROM own_views v WHERE v.conversation_id = c.id AND v.user_id = u.id
-      AND v.at BETWEEN CAST(:at AS timestamptz) - :every AND CAST(:at AS timestamptz) + :every)
-    """
-).bindparams(bindparam("at", type_=DateTime(timezone=True)))
-
-
-# Its picture was fetched a moment before: the judge is to look at it again at once.
-_AGAIN = text(
-    """
-    WITH again AS (
+    WITH seen AS (
+      INSERT INTO own_views (team_id, user_id, conversation_id, at)
+      SELECT u.team_id, u.id, c.id, :at FROM users u JOIN conversations c ON c.team_id = u.team_id
+      WHERE u.id = :user_id AND c.id = :conversation_id AND NOT EXISTS (
+        SELECT FROM own_views v WHERE v.conversation_id = c.id AND v.user_id = u.id
+        AND v.at BETWEEN CAST(:at AS timestamptz) - :every AND CAST(:at AS timestamptz) + :every)
+    ), again AS (
       UPDATE tracked_emails t SET rules = 0 FROM users u
       WHERE u.id = :user_id AND t.team_id = u.team_id AND t.conversation_id = :conversation_id AND t.rules > 0
       AND EXISTS (SELECT FROM hits h WHERE h.tracked_email_id = t.id AND h.kind = 'open'
         AND h.verdict <> 'own' AND h.at BETWEEN :since AND :until)
-      RETURNING t.id)
+      RETURNING t.id
+    )
     SELECT pg_notify(:channel, '') FROM again
     """
-).bindparams(bindparam("since", type_=DateTime(timezone=True)), bindparam("until", type_=DateTime(timezone=True)))
+).bindparams(*(bindparam(name, type_=DateTime(timezone=True)) for name in ("at", "since", "until")))
 
 
 def seen(session: Session, user_id: int, conversation_id: int, at: datetime) -> None:
     """This person has the thread open, as the side panel in Gmail reports. Another team's is passed over."""
     row = {"user_id": user_id, "conversation_id": conversation_id, "at": at, "every": VIEW_EVERY}
-    session.execute(_SEEN, row)
-    session.execute(_AGAIN, {**row, "since": at - VIEW_BEFORE, "until": at + VIEW_AFTER, "channel": CHANNEL})
+    session.execute(_SEEN, {**row, "since": at - VIEW_BEFORE, "until": at + VIEW_AFTER, "channel": CHANNEL})
 
 
 def known(session: Session, tracked: Sequence[TrackedEmail]) -> dict[int, Known]:

@@ -90,7 +90,7 @@ def place_of(event: Event) -> Place:
 def _enter(person: Person, url: str) -> User:
     """The user, and from now on the session is theirs. Raises `Refusal`."""
     # An address may be given to another account: whoever has it now is not who signed in with it.
-    user = people.by_subject(db(), person.subject) or people.by_address(db(), person.address)
+    user = people.by_account(db(), person.subject, person.address)
     if user is None or user.google_subject not in (None, person.subject):
         raise Refusal(_stranger(person, url))
     if user.role == Role.GUEST:

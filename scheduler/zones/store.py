@@ -26,6 +26,8 @@ from tracker.organizations import Organization
 SINCE = timedelta(days=730)  #: two years have two winters
 EACH = 40  #: newest mails of which each is looked at; of those before, one a week and offset
 MANY = 500  #: sightings of one person
+RECENT = 1_000  #: newest mails of an address, machines' too, among which all this is looked for
+A_WEEK = 20  #: newest of each week before those; the offsets of whoever writes more are told by these
 SIGNED = 3  #: newest mails whose signatures are read
 INVITED = 5  #: newest invitations that are read
 _TEXT, _CALENDAR = 30_000, 65_536  # characters
@@ -98,15 +100,18 @@ _PEOPLE = """
       AS p(id, team_id, address)
     )
 """
-# A machine's mail is no evidence; what a person answers through a mailing list is.
-_WRITTEN = """
-    people p JOIN messages m ON m.team_id = p.team_id AND m.sender_normalized = p.address
-    WHERE m.sent_at BETWEEN :since AND :until AND NOT m.auto_reply
-      AND EXISTS (SELECT 1 FROM copies h WHERE h.message_id = m.id AND NOT h.hidden)
+# Whoever wrote tens of thousands of mails is known by the newest of them, and by a few of each week before.
+_NEW = """
+    SELECT g.* FROM messages g WHERE g.team_id = p.team_id AND g.sender_normalized = p.address
+    AND g.sent_at BETWEEN {since} AND {until} ORDER BY g.sent_at DESC LIMIT {limit}
 """
+_LATELY = _NEW.format(since=":since", until=":until", limit=RECENT)
+_OF_A_WEEK = _NEW.format(since="week", until="least(week + interval '1 week', p.until)", limit=A_WEEK)
+# A machine's mail is no evidence; what a person answers through a mailing list is.
 _BY_A_PERSON = """
-      AND (m.automatic IS NULL
-           OR m.is_reply AND (m.automatic LIKE 'List-%' OR m.automatic ~ '^Precedence: (list|bulk)$'))
+    NOT m.auto_reply AND EXISTS (SELECT 1 FROM copies h WHERE h.message_id = m.id AND NOT h.hidden)
+    AND (m.automatic IS NULL
+         OR m.is_reply AND (m.automatic LIKE 'List-%' OR m.automatic ~ '^Precedence: (list|bulk)$'))
 """
 _NEWEST = text(
     f"""{_PEOPLE}
@@ -114,31 +119,44 @@ _NEWEST = text(
     JOIN messages m ON m.team_id = p.team_id AND m.sender_normalized = p.address GROUP BY p.id"""  # noqa: S608
 )
 _SIGHTINGS = text(
-    f"""{_PEOPLE}, mails AS (
-      SELECT p.id, m.sent_at, m.utc_offset, row_number() OVER (PARTITION BY p.id ORDER BY m.sent_at DESC) AS rank,
-             row_number() OVER (PARTITION BY p.id, date_trunc('week', m.sent_at), m.utc_offset
+    f"""{_PEOPLE}, recent AS (
+      SELECT p.*, m.id AS message_id, m.sent_at FROM people p CROSS JOIN LATERAL ({_LATELY}) m
+    ), many AS (
+      SELECT id, team_id, address, min(sent_at) AS until FROM recent GROUP BY 1, 2, 3 HAVING count(*) = {RECENT}
+    ), looked_at AS (
+      SELECT id, message_id FROM recent
+      UNION
+      SELECT p.id, m.id FROM many p CROSS JOIN generate_series(:since, p.until, interval '1 week') AS week
+      CROSS JOIN LATERAL ({_OF_A_WEEK}) m
+    ), mails AS (
+      SELECT l.id, m.sent_at, m.utc_offset, row_number() OVER (PARTITION BY l.id ORDER BY m.sent_at DESC) AS rank,
+             row_number() OVER (PARTITION BY l.id, date_trunc('week', m.sent_at), m.utc_offset
                                 ORDER BY m.sent_at DESC) AS of_week
-      FROM {_WRITTEN} {_BY_A_PERSON} AND m.utc_offset IS NOT NULL
+      FROM looked_at l JOIN messages m ON m.id = l.message_id
+      WHERE m.utc_offset IS NOT NULL AND {_BY_A_PERSON}
     )
-    SELECT id, sent_at, utc_offset FROM mails WHERE rank <= {EACH} OR (of_week = 1 AND rank <= 20000)
+    SELECT id, sent_at, utc_offset FROM mails WHERE rank <= {EACH} OR of_week = 1
     ORDER BY sent_at DESC"""  # noqa: S608 - the parts are ours
 )
 _TEXTS = text(
     f"""{_PEOPLE}, mails AS (
       SELECT p.id, m.id AS message_id, row_number() OVER (PARTITION BY p.id ORDER BY m.sent_at DESC) AS rank
-      FROM {_WRITTEN} {_BY_A_PERSON}
+      FROM people p CROSS JOIN LATERAL (
+        SELECT m.id, m.sent_at FROM ({_LATELY}) m WHERE {_BY_A_PERSON} ORDER BY m.sent_at DESC LIMIT {SIGNED}
+      ) m
     )
     SELECT mails.id, left(m.text, {_TEXT}) FROM mails JOIN messages m ON m.id = mails.message_id
     WHERE rank <= {SIGNED} ORDER BY rank"""  # noqa: S608 - the parts are ours; texts are read of the newest only
 )
 _CALENDARS = text(
     f"""{_PEOPLE}, mails AS (
-      SELECT p.id, m.sent_at, left(c.calendars[1], {_CALENDAR}) AS calendar,
-             row_number() OVER (PARTITION BY p.id ORDER BY m.sent_at DESC) AS rank
-      FROM people p JOIN messages m ON m.team_id = p.team_id AND m.sender_normalized = p.address
-      JOIN LATERAL (SELECT calendars FROM copies c WHERE c.message_id = m.id AND NOT c.hidden
-                      AND cardinality(c.calendars) > 0 LIMIT 1) c ON true
-      WHERE m.sent_at BETWEEN :since AND :until
+      SELECT p.id, m.sent_at, m.calendar, row_number() OVER (PARTITION BY p.id ORDER BY m.sent_at DESC) AS rank
+      FROM people p CROSS JOIN LATERAL (
+        SELECT m.sent_at, left(c.calendars[1], {_CALENDAR}) AS calendar FROM ({_LATELY}) m
+        CROSS JOIN LATERAL (SELECT calendars FROM copies c WHERE c.message_id = m.id AND NOT c.hidden
+                              AND cardinality(c.calendars) > 0 LIMIT 1) c
+        ORDER BY m.sent_at DESC LIMIT {INVITED}
+      ) m
     )
     SELECT id, sent_at, calendar FROM mails WHERE rank <= {INVITED}"""  # noqa: S608 - the parts are ours
 )

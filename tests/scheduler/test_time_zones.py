@@ -20,11 +20,12 @@ from scheduler.zones import calendars as zone_calendars
 from scheduler.zones import offsets as zone_offsets
 from scheduler.zones import places as zone_places
 from scheduler.zones import rules as zone_rules
+from scheduler.zones import store
 from scheduler.zones.evidence import Known, infer
 from scheduler.zones.offsets import Sighting
 from scheduler.zones.store import ContactZone
 from tests.tracker.domain import NOW, a_contact, a_team
-from tests.tracker.web.factories_web import CHARLIE, a_mail, a_mailbox, counted
+from tests.tracker.web.factories_web import CHARLIE, a_mail, a_mailbox, counted, some_mail
 from tracker import contacts, organizations, people, unions
 from tracker.contacts import Contact
 from tracker.events import Event
@@ -512,6 +513,20 @@ class TestContacts:
         with counted(engine) as kept:
             time_zones.of_contacts(session, several, NOW)
         assert len(kept) <= 4
+
+    def test_are_told_by_both_seasons_however_much_they_write(
+        self, session: Session, mailbox: Mailbox, charlie: Contact
+    ) -> None:
+        signed = "See you.\n\n-- \nCharlie\n10115 Berlin, Germany"
+        lately = (NOW - timedelta(minutes=10 * number) for number in range(store.RECENT + 100))
+        some_mail(session, mailbox, [{"subject": "Hello", "text": signed, "at": at} for at in lately])
+        session.execute(update(Message).values(utc_offset=60))
+        found = time_zones.of_contact(session, charlie.id, NOW)
+        assert "Only mail of one winter so far" in said(found)
+        mail(session, mailbox, "Europe/Rome", *range(150, 200, 10))
+        found = time_zones.of_contact(session, charlie.id, NOW)
+        assert found.zone == "Europe/Berlin"
+        assert "+2 in summer" in said(found)
 
     def test_addresses_of_nobody_are_judged_by_their_mail_and_domain(
         self, session: Session, mailbox: Mailbox, charlie: Contact
