@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flask import url_for
-from sqlalchemy import ScalarSelect, exists, func, select
+from sqlalchemy import ScalarSelect, exists, func, select, text
 from sqlalchemy.orm import Session
 
 from scheduler import outbox, preparing, sequence_sent, telling, timing
@@ -48,6 +48,7 @@ STATES = {
     State.PREPARING: "Goes", State.QUEUED: "Goes", State.SENDING: "Is going out", State.HELD: "Held; was to go",
     State.FAILED: "Failed; was to go", State.UNCERTAIN: "Uncertain; was to go",
 }  # fmt: skip
+WAITING = [*OPEN, State.FAILED, State.UNCERTAIN]  #: or needing a decision
 RUNS = {
     RunState.WAITING: "begin when the mail has gone", RunState.RUNNING: "go on if no answer comes",
     RunState.PAUSED: "are paused",
@@ -64,10 +65,11 @@ class Queue:
         """What waits for this thread and its people, and whether follow-ups run."""
         if asked.conversation is None:
             return []
-        widgets: list[Widget] = []
-        for email in _waiting(asked, asked.conversation.id):
+        id_, widgets = asked.conversation.id, list[Widget]()
+        mails, follow_ups = asked.db().execute(_ANYTHING, {"id": id_, "states": WAITING, "live": [*LIVE]}).one()
+        for email in _waiting(asked, id_) if mails else ():
             widgets += _mail(asked, email)
-        runs = sequence_sent.of_conversation(asked.db(), asked.viewer, asked.conversation.id)
+        runs = sequence_sent.of_conversation(asked.db(), asked.viewer, id_) if follow_ups else ()
         widgets += [_follow_ups(asked, run) for run in runs if run.state in LIVE]
         return [Section(TITLE, widgets)] if widgets else []
 
@@ -108,6 +110,24 @@ class Queue:
         asked.after_commit(lambda: preparing.wake(self.jobs, mailbox_id))
 
 
+#: Whether anything may wait for a conversation and its people, whoever may see it: for most nothing does.
+_ANYTHING = text(
+    """
+    SELECT EXISTS (
+      SELECT FROM conversations c JOIN scheduled_emails e ON e.team_id = c.team_id AND e.state = ANY (:states)
+      WHERE c.id = :id AND (e.conversation_id = c.id OR e.recipients && ARRAY (
+        SELECT m.sender_normalized FROM messages m WHERE m.conversation_id = :id
+        UNION
+        SELECT r.normalized FROM messages m JOIN recipients r ON r.message_id = m.id WHERE m.conversation_id = :id
+      ))
+    ), EXISTS (
+      SELECT FROM threads t JOIN sequence_runs r USING (mailbox_id, gmail_thread_id)
+      WHERE t.conversation_id = :id AND r.state = ANY (:live)
+    )
+    """
+)
+
+
 def _waiting(asked: Asked, conversation_id: int) -> Sequence[ScheduledEmail]:
     """What waits, or needs a decision, that the viewer may see: of this conversation first. One query."""
     here = ScheduledEmail.conversation_id == conversation_id
@@ -116,7 +136,7 @@ def _waiting(asked: Asked, conversation_id: int) -> Sequence[ScheduledEmail]:
         .where(
             outbox.visible(asked.viewer),
             here | ScheduledEmail.recipients.overlap(_people(asked, conversation_id)),
-            ScheduledEmail.state.in_([*OPEN, State.FAILED, State.UNCERTAIN]),
+            ScheduledEmail.state.in_(WAITING),
         )
         .order_by(here.desc(), ScheduledEmail.due_at, ScheduledEmail.id)
     )

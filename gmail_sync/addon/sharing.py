@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 
 from gmail_sync.addon import lookups
 from tracker import access_requests, people, sharing
@@ -134,25 +135,38 @@ def sections(asked: Asked) -> Sequence[Section]:
     conversation = asked.conversation
     if conversation is None:
         return []
-    rule = sharing.rule_for(asked.db(), asked.user.id, conversation)
-    gaps, more = _gaps(asked, conversation)
+    there = _there(asked, conversation)
+    gaps, more = _gaps(asked, conversation) if there.others else ([], 0)
     return [
         section(
             View(
-                _said(rule),
-                [(grant.key, name) for grant, name in _grants(asked, conversation)],
+                AS_SETTINGS if there.said is None else str(there.said),
+                [(grant.key, name) for grant, name in _grants(asked, conversation)] if there.grants else [],
                 _teammates(lookups.team(asked), asked.user),
                 gaps,
                 more,
-                _elsewhere(asked, conversation),
+                _elsewhere(asked, conversation) if there.others else None,
                 f"{asked.url}/c/{conversation.key}",
             )
         )
     ]
 
 
-def _said(rule: Rule | None) -> str:
-    return AS_SETTINGS if rule is None else str(rule.outside)
+class _There(NamedTuple):
+    """What there is to look up of a conversation; of most there is nothing."""
+
+    said: int | None  #: the level that its rule says
+    grants: bool
+    others: bool  #: mails that none of the viewer's own mailboxes holds
+
+
+def _there(asked: Asked, conversation: Conversation) -> _There:
+    """One query."""
+    said = select(Rule.outside).where(Rule.user_id == asked.user.id, Rule.conversation_id == conversation.id)
+    grants = exists().where(Grant.owner_id == asked.user.id, Grant.conversation_id == conversation.id)
+    others = select(Message.id).where(Message.conversation_id == conversation.id, ~sharing.holds(asked.viewer))
+    query = select(said.scalar_subquery(), grants, others.exists())
+    return _There(*asked.db().execute(query).one())
 
 
 def _teammates(team: Sequence[User], user: User) -> list[Option]:
