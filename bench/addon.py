@@ -30,16 +30,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import jwt
-from cryptography.hazmat.primitives.asymmetric import rsa
 from sqlalchemy import Engine, text
 
 from bench import generate
 from bench.ports import free_port, until_it_answers
+from bench.signer import Google
 from config import postgres
 from config.postgres import Cluster
 from gmail_sync.addon import ids
@@ -66,50 +64,6 @@ class Mail:
     thread_id: str
     box: str  #: the key of the box that its thread is in
     contact: str  #: whom it is from
-
-
-@dataclass(slots=True)
-class Google:
-    """Signs as Google does, and serves the key."""
-
-    key: rsa.RSAPrivateKey = field(default_factory=lambda: rsa.generate_private_key(65537, 2048))
-    url: str = ""
-
-    @contextmanager
-    def serving(self) -> Iterator[None]:
-        """Answer with the key set."""
-        public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(self.key.public_key()))
-        body = json.dumps({"keys": [public | {"kid": "bench", "use": "sig", "alg": "RS256"}]}).encode()
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.send_response(200)
-                self.send_header("Cache-Control", "max-age=3600")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-            self.url = f"http://127.0.0.1:{server.server_address[1]}/certs"
-            thread = threading.Thread(target=server.serve_forever)
-            thread.start()
-            try:
-                yield
-            finally:
-                server.shutdown()
-                thread.join()
-
-    def token(self, audience: str, address: str) -> str:
-        """An identity token, good for an hour."""
-        now = int(time.time())
-        claims = {
-            "iss": "https://accounts.google.com", "aud": audience, "iat": now, "exp": now + 3600,
-            "sub": f"subject of {address}", "email": address, "email_verified": True,
-        }  # fmt: skip
-        return jwt.encode(claims, self.key, "RS256", {"kid": "bench"})
 
 
 @dataclass(slots=True)

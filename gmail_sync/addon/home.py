@@ -26,7 +26,7 @@ LAST = timedelta(days=3)  #: how long a move is told
 LATELY = 300  # conversations that are looked at for suggestions
 
 #: The lists that are counted: to count the others is to look at every box of somebody's, and they can wait.
-COUNTED = (Part.DUE, Part.ANSWER)
+COUNTED = (Part.ANSWER,)
 
 
 # -- drawn
@@ -98,12 +98,13 @@ def build(asked: Asked) -> Sequence[Section]:
     today = work.today(asked)
     scope = Scope(asked.viewer, True, asked.now, today)
     made = followups.plan(asked.db(), asked.viewer)
-    items, _ = followups.page(asked.db(), scope, made, Part.DUE, DUE)
+    items, more = followups.page(asked.db(), scope, made, Part.DUE, DUE)
+    counted = (Part.DUE, *COUNTED) if more is not None else COUNTED  # those that are shown whole need no count
     return sections(
         View(
             asked.url,
             [_item(asked, one, today) for one in items],
-            followups.counts(asked.db(), scope, made, COUNTED),
+            followups.counts(asked.db(), scope, made, counted),
             _suggestions(asked),
             access_requests.waiting(asked.db(), asked.viewer),
             _moved(asked, today),
