@@ -19,6 +19,7 @@ from gmail_sync.addon import cards, ids
 from gmail_sync.addon.events import Event
 from gmail_sync.addon.tokens import Person
 from tracker import mailboxes, people
+from tracker.addresses import normalize
 from tracker.conversations import Conversation, Thread
 from tracker.mailboxes import Backfill, Mailbox, State
 from tracker.messages import Copy, Message
@@ -101,6 +102,12 @@ def _enter(person: Person, url: str) -> User:
 
 
 def _stranger(person: Person, url: str) -> Card:
+    connected = mailboxes.by_address(db(), person.address)
+    owner = db().get(User, connected.user_id) if connected is not None else None
+    if owner is not None and owner.removed_at is None and owner.normalized != normalize(person.address):
+        # Whoever else reads this mailbox, too, would act as its owner.
+        text = f"{person.address} is a mailbox of {owner.name}’s in Tracker. The panel works in the Gmail of the "
+        return plain(f"{text}address that one signs in to Tracker with: {owner.address}.", url)
     text = f"Tracker does not know {person.address}. Sign in to Tracker with it, or ask an admin of your team to "
     return plain(f"{text}invite you.", url, "Sign in to Tracker")
 

@@ -23,8 +23,8 @@ from tests.gmail_sync.addon.client import Panel
 from tests.gmail_sync.addon.house import URL, House
 from tests.gmail_sync.syncing import ALICE, BOB
 from tests.tracker.web.factories_web import browser_of, counted
+from tracker import mailboxes, people
 from tracker import panel as panels
-from tracker import people
 from tracker.mailboxes import Mailbox, State
 from tracker.people import Role, User
 from tracker.web import frame
@@ -120,6 +120,17 @@ class TestPlainCards:
             people.remove(session, house.viewer(ALICE), user, house.team.services.now())
         panel = house.panel(BOB).open(sent.gmail_id)
         assert "does not know" in panel.text
+
+    def test_the_second_mailbox_of_somebody_says_where_the_panel_works(self, house: House) -> None:
+        house.sandbox.add_user("sales@team.example")
+        with house.sessions() as session, session.begin():
+            mailboxes.connect(
+                session, house.user(ALICE), "Sales@team.example", b"sealed", house.team.services.now()
+            )
+        for panel in self.everywhere(house.panel("sales@team.example")):
+            assert f"sales@team.example is a mailbox of {house.user(ALICE).name}’s in Tracker" in panel.text
+            assert f"signs in to Tracker with: {ALICE}" in panel.text
+            assert panel.buttons == ["Open Tracker"]
 
     def test_an_address_that_was_given_to_another_account_is_a_stranger(self, house: House) -> None:
         with house.sessions() as session, session.begin():
