@@ -32,7 +32,7 @@ lint: $(VENV)/.dev  ## Style, types and the floors of the house
 	$(BIN)/lint-imports
 
 .PHONY: bench
-bench: $(VENV)/.dev $(VENV)/.postgres  ## Measure syncing, pages, sending, doors and bells
+bench: $(VENV)/.dev $(VENV)/.postgres  ## Measure syncing, pages, sending, doors, bells and the panel
 	$(BIN)/python -m bench.sync
 	$(BIN)/python -m bench.board
 	$(BIN)/python -m bench.zones
@@ -41,6 +41,7 @@ bench: $(VENV)/.dev $(VENV)/.postgres  ## Measure syncing, pages, sending, doors
 	$(BIN)/python -m bench.bells
 	$(BIN)/python -m bench.reads
 	$(BIN)/python -m bench.sharing
+	$(BIN)/python -m bench.addon
 
 .PHONY: soak
 soak: $(VENV)/.dev $(VENV)/.postgres  ## Repeat the tests of crashes many times (slow)
