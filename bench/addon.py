@@ -5,11 +5,12 @@
     python -m bench.addon --slow 20            # with the plans of the statements that take 20 ms or more
 
 Tracker's own web server as a process (granian, as `tracker serve` runs it), a real PostgreSQL, keys from a
-server of our own on this machine. Requests of all kinds come mixed and at random moments (a Poisson process), two a
-second on average, about mails of many reps, none twice: a team of twenty of whom each presses something every ten
-seconds (`--rate 6`: every three). What is measured is the time from the moment at which a request was to be made,
-so that one that waits behind others is not left out. Beside them, on top and in the same run: the page for signing
-in, and an event that is refused for its signature. The exit status says whether every endpoint is under the goal.
+server of our own on this machine. Requests of all kinds come mixed and at random moments (a Poisson process),
+two a second on average, about mails of many reps, none twice: a team of twenty of whom each presses something
+every ten seconds (`--rate 6`: every three). What is measured is the time from the moment at which a request was
+to be made, so that one that waits behind others is not left out. Beside them, on top and in the same run: the
+page for signing in, and an event that is refused for its signature. The exit status says whether every endpoint
+is under the goal.
 """
 
 from __future__ import annotations
