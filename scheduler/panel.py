@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from flask import Flask, url_for
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import joinedload
 
 from scheduler import outbox, panel_drafts, panel_templates, panel_thread, telling, timing
 from scheduler import panel_words as words
@@ -20,10 +19,9 @@ from scheduler.post import Post
 from scheduler.states import OPEN
 from scheduler.timing import Asked as When
 from scheduler.timing import Timing, TimingError
-from tracker.boxes import Box
+from tracker import filing
 from tracker.conversations import Conversation, Thread
 from tracker.db import among
-from tracker.filing import FILED, Filing
 from tracker.jobs import Jobs
 from tracker.panel import (
     Action,
@@ -218,14 +216,7 @@ def _about(asked: Asked, found: Found) -> About:
     conversation = asked.db().scalar(query)
     if conversation is None:
         return About()
-    filed = (
-        select(Box)
-        .join(Filing, Filing.box_id == Box.id)
-        .where(Filing.conversation_id == conversation.id, Filing.state == FILED, Box.deleted_at.is_(None))
-        .options(joinedload(Box.stage))
-        .order_by(Filing.id)
-    )
-    return replace(About(conversation=conversation), box=asked.db().scalars(filed.limit(1)).first())
+    return About(conversation=conversation, box=filing.first_box(asked.db(), conversation.id))
 
 
 def _wall(moment: str) -> datetime:

@@ -12,7 +12,6 @@ from scheduler.snippets import MailTemplate
 from tracker.addresses import Address
 from tracker.boxes import Box, BoxContact
 from tracker.contacts import ContactAddress
-from tracker.filing import FILED, Filing
 from tracker.panel import (
     Action,
     Asked,
@@ -63,7 +62,8 @@ def insert(asked: Asked) -> Outcome:
 def insert_typed(asked: Asked) -> Outcome:
     """Put a template in with what was typed for its fields; what nobody filled in stays as it is written."""
     template = _template(asked, asked.params.get("template", ""))
-    values, missing = _values(asked), placeholders.fill("", template.html, _values(asked)).missing
+    values = _values(asked)
+    missing = placeholders.fill("", template.html, values).missing
     typed = {name: _typed(asked, number) for number, name in enumerate(missing[:INPUTS])}
     return Inserted(placeholders.fill("", template.html, {**values, **typed}).html)
 
@@ -109,20 +109,12 @@ def _values(asked: Asked) -> Mapping[str, str]:
     """What can be filled in for the mail's main recipient, or for nobody yet."""
     first = next(iter(panel_drafts.people(asked.writing).everybody), None)
     someone = first if first is not None else Address("", "", "")
-    values = snippets.values(asked.db(), asked.user, [someone], _box(asked, first))
+    values = snippets.values(asked.db(), asked.user, [someone], _box(asked, first) if first is not None else None)
     return values[someone.normalized]
 
 
-def _box(asked: Asked, first: Address | None) -> Box | None:
-    """The box that the mail belongs to: the thread's, else the recipient's if they are in a single one."""
-    if asked.conversation is not None:
-        filed = select(Box).join(Filing, Filing.box_id == Box.id)
-        filed = filed.where(Filing.conversation_id == asked.conversation.id, Filing.state == FILED)
-        found = asked.db().scalars(filed.where(Box.deleted_at.is_(None)).order_by(Filing.id).limit(1)).first()
-        if found is not None:
-            return found
-    if first is None:
-        return None
+def _box(asked: Asked, first: Address) -> Box | None:
+    """The box that the mail belongs to: the recipient's, if they are in a single one."""
     theirs = (
         select(Box)
         .join(BoxContact, BoxContact.box_id == Box.id)

@@ -14,11 +14,9 @@ from sqlalchemy.orm import Session, joinedload, selectinload
 from scheduler import replies, sequences, unsubscribed, writing
 from scheduler.outbox import ScheduledEmail
 from scheduler.sequences import LIVE, RunState, SequenceError, SequenceRun, Step
-from tracker import sharing
+from tracker import filing, sharing
 from tracker.addresses import written
-from tracker.boxes import Box
 from tracker.conversations import Thread
-from tracker.filing import FILED, Filing
 from tracker.mailboxes import Mailbox
 from tracker.messages import Copy, Message
 from tracker.people import Viewer
@@ -62,7 +60,7 @@ def start(session: Session, viewer: Viewer, copy: Copy, steps: Sequence[Step], *
         raise SequenceError("Follow-ups need somebody in To: they go to nobody whom Bcc hides")
     recipients = list(dict.fromkeys(one.normalized for one in (*original.to, *original.cc)))
     unsubscribed.refuse_unsubscribed(session, copy.team_id, recipients)
-    box = _box(session, copy.message.conversation_id)
+    box = filing.first_box(session, copy.message.conversation_id)
     run = SequenceRun(
         team_id=copy.team_id, user_id=viewer.user_id, mailbox_id=copy.mailbox_id, box_id=box.id if box else None,
         subject=original.subject, to=[written(one) for one in original.to],
@@ -71,16 +69,6 @@ def start(session: Session, viewer: Viewer, copy: Copy, steps: Sequence[Step], *
         references=list(filter(None, replies.references(original))), next_at=now, created_at=now, version=1,
     )  # fmt: skip
     return sequences.begin(session, viewer, run, steps)
-
-
-def _box(session: Session, conversation_id: int) -> Box | None:
-    query = (
-        select(Box)
-        .join(Filing, Filing.box_id == Box.id)
-        .where(Filing.conversation_id == conversation_id, Filing.state == FILED, Box.deleted_at.is_(None))
-        .order_by(Filing.id)
-    )
-    return session.scalars(query.limit(1)).first()
 
 
 def of_conversation(

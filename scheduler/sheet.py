@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from datetime import date, time
 
 from flask import abort, request
-from sqlalchemy import select
 
 from scheduler import letters, outbox, placeholders, replies, rich_text, snippets, writing
 from scheduler.letters import Attachment, Letter
@@ -15,10 +14,9 @@ from scheduler.local_time import LateRule
 from scheduler.outbox import About, Guard, ScheduledEmail, Zone
 from scheduler.timing import MOST_DAYS, Asked, Timing
 from scheduler.writing import Written
-from tracker import boxes, contacts, mailboxes, reading_log
+from tracker import boxes, contacts, filing, mailboxes, reading_log
 from tracker.boxes import Box
 from tracker.conversations import Conversation
-from tracker.filing import FILED, Filing
 from tracker.mailboxes import Mailbox
 from tracker.messages import Message
 from tracker.web import mails
@@ -297,12 +295,4 @@ def _box(key: str, message: Message | None) -> Box | None:
     if key:
         found = boxes.by_key(db(), viewer().team_id, key[:100].replace("\x00", ""))
         return found if found is not None and found.deleted_at is None else abort(404)
-    if message is None:
-        return None
-    filed = (
-        select(Box)
-        .join(Filing, Filing.box_id == Box.id)
-        .where(Filing.conversation_id == message.conversation_id, Filing.state == FILED, Box.deleted_at.is_(None))
-        .order_by(Filing.id)
-    )
-    return db().scalars(filed.limit(1)).first()
+    return filing.first_box(db(), message.conversation_id) if message is not None else None

@@ -228,6 +228,17 @@ def of_box(session: Session, box_id: int, state: str = FILED) -> Sequence[Filing
     return session.scalars(query).all()
 
 
+def first_box(session: Session, conversation_id: int) -> Box | None:
+    """The box that a conversation was filed in first, and still is; none that was deleted."""
+    query = (
+        select(Box)
+        .join(Filing, Filing.box_id == Box.id)
+        .where(Filing.conversation_id == conversation_id, Filing.state == FILED, Box.deleted_at.is_(None))
+        .order_by(Filing.id)
+    )
+    return session.scalars(query.limit(1)).first()
+
+
 def _record(
     session: Session,
     viewer: Viewer,

@@ -160,15 +160,15 @@ def name_of(session: Session, viewer: Viewer, conversation: Conversation) -> str
     gathered = gather(session, own, [conversation.id], may_read(viewer))
     first = next(iter(gathered.outside.get(conversation.id, {}).values()), None)
     if first is None:
-        query = select(Message.subject).where(Message.conversation_id == conversation.id, may_read(viewer))
+        query = select(Message.subject).where(
+            Message.conversation_id == conversation.id, Message.subject != "", may_read(viewer)
+        )
         return session.scalar(query.order_by(Message.sent_at).limit(1)) or "New box"
     contact = contacts.by_address(session, viewer.team_id, first.normalized)
-    name = contact.name if contact is not None else person_name(first)
     if contact is not None:
-        organization = contact.organization.name if contact.organization is not None else ""
-    else:
-        organization = organizations.name_at(session, viewer.team_id, first.normalized)
-    return f"{organization} – {name}" if organization else name
+        return _of_contact(contact, first)
+    organization = organizations.name_at(session, viewer.team_id, first.normalized)
+    return f"{organization} – {person_name(first)}" if organization else person_name(first)
 
 
 def _region(normalized: str) -> str | None:
@@ -180,7 +180,9 @@ def _region(normalized: str) -> str | None:
 def _box_name(made: Sequence[Contact], outside: dict[str, Address], subject: str) -> str:
     if not made:
         return subject or "New box"
-    first = made[0]
-    if first.organization is not None:
-        return f"{first.organization.name} – {first.name}"
-    return first.name or person_name(next(iter(outside.values())))
+    return _of_contact(made[0], next(iter(outside.values())))
+
+
+def _of_contact(contact: Contact, address: Address) -> str:
+    name = contact.name or person_name(address)
+    return f"{contact.organization.name} – {name}" if contact.organization is not None else name

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from datetime import datetime, tzinfo
 
 from flask import Flask
 
+from tracker import due
 from tracker.addresses import parse_addresses
 from tracker.mailboxes import Mailbox
 from tracker.panel import (
@@ -114,7 +114,7 @@ def opens(asked: Asked) -> Sequence[Section]:
 
 
 def _line(shown: Shown, asked: Asked) -> Widget:
-    mail, clock = shown.mail, zone_of(asked.zone)
+    mail, clock = shown.mail, due.zone(asked.zone)
     said = [shown.headline, *shown.counts]
     if mail.last_view_at is not None:
         said.append(f"last {moment(mail.last_view_at, asked.now, clock)}")
@@ -131,14 +131,6 @@ def _line(shown: Shown, asked: Asked) -> Widget:
 def _whom(shown: Shown) -> str:
     people = shown.mail.recipients
     return people[0] if len(people) == 1 else f"{len(people)} people"
-
-
-def zone_of(name: str) -> tzinfo:
-    """A time zone by its name; UTC where there is none of it."""
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return UTC
 
 
 def moment(at: datetime, now: datetime, zone: tzinfo) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import exists, func, select
 
 from gmail_sync.addon import lookups
-from tracker import access_requests, people, sharing
+from tracker import access_requests, due, people, sharing
 from tracker.conversations import Conversation
 from tracker.messages import Message
 from tracker.panel import (
@@ -203,10 +202,7 @@ def _gap_words(one: Withheld, zone: str) -> str:
 
 
 def _day(at: datetime, zone: str) -> str:
-    try:
-        local = at.astimezone(ZoneInfo(zone))
-    except (ValueError, OSError, KeyError):
-        local = at.astimezone(UTC)
+    local = at.astimezone(due.zone(zone))
     return f"{local.day} {local:%b %Y}"
 
 
