@@ -12,7 +12,7 @@ from flask import Flask
 
 from config import rooms, teams
 from config.rooms import Rooms
-from config.settings import GOOGLE_API, Settings
+from config.settings import Settings
 from gmail_sync import sync, web_files, web_labels
 from gmail_sync import web as gmail_web
 from gmail_sync.addon import preview as addon_preview
@@ -92,7 +92,7 @@ def _open_doors(app: Flask, settings: Settings, furnished: Rooms) -> None:
         verifier = addon_tokens.Verifier(keys, settings.addon_service_account, settings.addon_client_id)
         panel = addon_web.Door(verifier, settings.url, partial(sync.wake, furnished.jobs))
         app.extensions["csrf"].exempt(addon_web.init_app(app, panel))
-        if settings.addon_preview and settings.gmail_api_url != GOOGLE_API:  # whoever plays Google signs for it
+        if settings.addon_preview and not settings.gmail_is_googles:  # whoever plays Google signs for it
             addon_preview.init_app(app, addon_preview.Web(settings.gmail_api_url, settings.url))
 
 

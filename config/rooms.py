@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from sqlalchemy import Engine
 
-from config.settings import GOOGLE_API, Settings
+from config.settings import Settings
 from tracker.db import Sessions, make_engine, make_sessions, plain_url
 
 if TYPE_CHECKING:
@@ -122,8 +121,7 @@ def tracks_at(settings: Settings) -> str:
     """
     from webhooks.tracking import is_reachable
 
-    is_googles = urlsplit(settings.gmail_api_url).hostname == urlsplit(GOOGLE_API).hostname
-    return settings.url if is_reachable(settings.url) or not is_googles else ""
+    return settings.url if is_reachable(settings.url) or not settings.gmail_is_googles else ""
 
 
 def google(settings: Settings) -> Google:

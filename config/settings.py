@@ -150,6 +150,11 @@ class Settings(BaseSettings):
         return self.public_url or ports.address(self.host, self.port)
 
     @property
+    def gmail_is_googles(self) -> bool:
+        """Whether Gmail is Google's own, and not a sandbox that plays it."""
+        return urlsplit(self.gmail_api_url).hostname == urlsplit(GOOGLE_API).hostname
+
+    @property
     def admin_addresses(self) -> list[str]:
         """The addresses in `TRACKER_ADMINS`."""
         return self.admins.replace(",", " ").split()

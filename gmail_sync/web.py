@@ -50,7 +50,8 @@ class Line:
     mine: bool
 
 
-def _web() -> Web:
+def handed() -> Web:
+    """What the pages of mailboxes are handed."""
     found = current_app.extensions[EXTENSION]
     assert isinstance(found, Web)
     return found
@@ -65,17 +66,17 @@ def connect() -> Page:
     if viewer().role == Role.GUEST:
         abort(403)
     hint = request.form.get("address") or user().address
-    return flows.begin(_web().services.google, "connect", _back(), "", now(), login_hint=hint[:320])
+    return flows.begin(handed().services.google, "connect", _back(), "", now(), login_hint=hint[:320])
 
 
 def _back() -> str:
-    return _web().public_url + url_for("gmail_sync.connected")
+    return handed().public_url + url_for("gmail_sync.connected")
 
 
 @bp.get("/mailboxes/callback")
 def connected() -> Page:
     """Back from Google: keep the credentials, and begin to read."""
-    web, kept, who = _web(), flows.kept("connect", now()), user()
+    web, kept, who = handed(), flows.kept("connect", now()), user()
     frame.release()
     try:
         identity, credentials = oauth.finish(web.services.google, _back(), kept, request.args, gmail=True)
@@ -96,7 +97,7 @@ def connected() -> Page:
 
 
 def _wake(mailbox: Mailbox) -> None:
-    frame.after_commit(lambda: sync.wake(_web().jobs, mailbox.id))
+    frame.after_commit(lambda: sync.wake(handed().jobs, mailbox.id))
 
 
 # -- the page
@@ -121,7 +122,7 @@ def line(key: str) -> Page:
 
 
 def _lines() -> list[Line]:
-    who, services = viewer(), _web().services
+    who, services = viewer(), handed().services
     admin = who.role == Role.ADMIN
     found = mailboxes.of_team(db(), who.team_id) if admin else mailboxes.of_user(db(), user().id)
     names = {one.id: one.name for one in people.of_team(db(), who.team_id, removed=True)}
@@ -144,7 +145,7 @@ def _progress(mailbox: Mailbox) -> Progress | None:
     """How far the first reading is, while it goes on."""
     if mailbox.backfill == Backfill.DONE or mailbox.state != State.CONNECTED:
         return None
-    return backfill.progress(db(), mailbox, _web().services.units_per_minute)
+    return backfill.progress(db(), mailbox, handed().services.units_per_minute)
 
 
 def _allowed(key: str) -> Mailbox:
@@ -173,7 +174,7 @@ def check_now(key: str) -> Page:
     """Compare with Gmail."""
     mailbox = _allowed(key)
     lock = sync.lock(mailbox.id)
-    frame.after_commit(lambda: _web().jobs.defer(sync.CHECK_JOB, lock=lock, mailbox_id=mailbox.id))
+    frame.after_commit(lambda: handed().jobs.defer(sync.CHECK_JOB, lock=lock, mailbox_id=mailbox.id))
     return done(f"{mailbox.address}: comparing with Gmail; the result will be shown here", "gmail_sync.show")
 
 
@@ -186,7 +187,7 @@ def disconnect(key: str) -> Page:
         db().refresh(mailbox)
         sealed, mailbox.credentials = mailbox.credentials, None
         frame.release()  # it is disconnected, whatever Google says
-        if sealed is not None and not farewell.revoke_soon(_web().services, mailbox, sealed):
+        if sealed is not None and not farewell.revoke_soon(handed().services, mailbox, sealed):
             words += ". Google did not confirm that our access ended: remove Tracker from the account’s apps there"
     return done(words, "gmail_sync.show")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 
-from flask import Blueprint, Flask, abort, current_app, render_template, request
+from flask import Blueprint, Flask, abort, render_template, request
 from sqlalchemy import func, select
 
 from gmail_sync import sync
@@ -14,7 +14,7 @@ from gmail_sync.labels import looking, switch
 from gmail_sync.labels.preview import Preview, preview
 from gmail_sync.labels.tables import ROOT, Kind, Label, LabelMailbox, Mode, Shadow
 from gmail_sync.session import Services
-from gmail_sync.web import EXTENSION, Web
+from gmail_sync.web import handed
 from tracker import mailboxes
 from tracker.mailboxes import Backfill, Mailbox, State
 from tracker.people import Role
@@ -36,12 +36,6 @@ class Standing:
     boxes: int
     threads: int
     gone: tuple[str, ...]  #: deleted in Gmail, and not made again
-
-
-def _web() -> Web:
-    found = current_app.extensions[EXTENSION]
-    assert isinstance(found, Web)
-    return found
 
 
 def _mine(key: str) -> Mailbox:
@@ -73,7 +67,7 @@ def _preview(mailbox: Mailbox) -> tuple[Preview, bool]:
     """What switching on would do; False if Gmail could not be asked for its labels just now."""
     frame.release()  # nothing of the database is held while Gmail is asked
     try:
-        labels, asked = _listed(_web().services, mailbox), True
+        labels, asked = _listed(handed().services, mailbox), True
     except GmailError as error:
         log.info("%s: labels can't be listed for the preview: %s", mailbox.address, error)
         labels, asked = {}, False
@@ -135,7 +129,7 @@ def make_again(key: str) -> Page:
 
 
 def _wake(mailbox: Mailbox) -> None:
-    frame.after_commit(lambda: sync.wake(_web().jobs, mailbox.id))
+    frame.after_commit(lambda: sync.wake(handed().jobs, mailbox.id))
 
 
 def init_app(app: Flask) -> None:

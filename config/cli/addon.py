@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import click
 
 from config.cli.base import Refused, read_settings
-from config.settings import GOOGLE_API, Settings
 
 MISSING = (
     "The panel stays closed until TRACKER_ADDON_SERVICE_ACCOUNT and TRACKER_ADDON_CLIENT_ID are set; "
@@ -29,10 +27,11 @@ def addon() -> None:
 def manifest(json_file: Path | None) -> None:
     """Print the deployment JSON that installs the panel in a Google Workspace."""
     from gmail_sync.addon import manifest as manifests
+    from webhooks.tracking import is_reachable
 
     settings = read_settings()
-    if wrong := manifests.problem(settings.public_url):
-        if not _is_demo(settings):
+    if wrong := manifests.problem(settings.public_url, reachable=is_reachable(settings.public_url or "")):
+        if settings.gmail_is_googles:
             raise Refused(wrong)
         click.echo(f"tracker: {wrong}; this is the demo, so here it is all the same", err=True)
     if not (settings.addon_service_account and settings.addon_client_id):
@@ -45,8 +44,3 @@ def manifest(json_file: Path | None) -> None:
         json_file.write_text(f"{text}\n")
     except OSError as error:
         raise Refused(f"{json_file} can't be written: {error.strerror}") from None
-
-
-def _is_demo(settings: Settings) -> bool:
-    """Whether the sandbox plays Google."""
-    return urlsplit(settings.gmail_api_url).hostname != urlsplit(GOOGLE_API).hostname

@@ -167,7 +167,7 @@ def move(asked: Asked) -> Outcome:
     """Move a box to the stage that was chosen, unless a teammate moved it since it was shown."""
     box = lookups.box(asked, lookups.key_of(asked, "box"))
     chosen = asked.text(f"stage-{asked.params.get('box', '')}") or asked.params.get("stage", "")
-    stage = pipelines.stage_by_key(asked.db(), asked.viewer.team_id, chosen[: lookups.KEY].replace("\x00", ""))
+    stage = pipelines.stage_by_key(asked.db(), asked.viewer.team_id, chosen[: lookups.KEY])
     if stage is None or stage.pipeline_id != box.pipeline_id:
         return Done("That stage is gone; choose another")
     if stage.id == box.stage_id:

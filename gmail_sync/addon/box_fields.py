@@ -199,7 +199,7 @@ class _Room:
     def sent(self, field: Field) -> str:
         """What the form says; an input that is empty is not sent at all."""
         lines = "\n".join(self.asked.given.get(f"field-{field.key}", ())[:1])
-        text = lines.replace("\x00", "").replace("\r\n", "\n").strip()
+        text = lines.replace("\r\n", "\n").strip()
         if field.type == FieldType.CHECKBOX:
             return "on" if text == YES else ""
         if field.type != FieldType.TEXT:
@@ -232,12 +232,8 @@ def save(asked: Asked) -> Outcome:
     if wrong:
         return Shown(_again(room, changed, wrong), says="Not saved: look at the words below the fields")
     for field, sent in changed.items():
-        boxes.set_value(asked.db(), asked.viewer, room.box, field, _given(field, sent))
+        boxes.set_value(asked.db(), asked.viewer, room.box, field, sent or None)
     return Done("Saved" if changed else "Nothing was changed")
-
-
-def _given(field: Field, sent: str) -> Any:
-    return sent or None
 
 
 def _why_not(room: _Room, field: Field, sent: str, *, stale: bool) -> dict[str, str]:
@@ -245,7 +241,7 @@ def _why_not(room: _Room, field: Field, sent: str, *, stale: bool) -> dict[str, 
         there = field_inputs.shown(field, room.box.values.get(field.key), room.known)
         return {field.key: there.meanwhile(room.known).replace("you opened the page", "this card was shown")}
     try:
-        fields.parse(room.asked.db(), field, _given(field, sent))
+        fields.parse(room.asked.db(), field, sent or None)
     except FieldError as error:
         return {field.key: str(error)}
     return {}

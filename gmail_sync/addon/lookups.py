@@ -56,7 +56,7 @@ def actions(*all_: tuple[str, Callable[[Asked], Outcome]]) -> list[tuple[str, Do
 def key_of(asked: Asked, name: str) -> str:
     """A key that a button carried, or that was chosen in a form."""
     given = asked.params.get(name) or asked.text(name)
-    return given.replace("\x00", "").strip()[:KEY]
+    return given.strip()[:KEY]
 
 
 def thread(asked: Asked) -> Conversation:

@@ -5,7 +5,6 @@ Source: https://developers.google.com/workspace/add-ons/reference/rest/v1/projec
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -50,20 +49,12 @@ def deployment(url: str, name: str = NAME) -> dict[str, Any]:
     }
 
 
-def problem(url: str | None) -> str:
+def problem(url: str | None, *, reachable: bool) -> str:
     """Why Google can't post to this address, in words; empty if nothing is known against it."""
     if not url:
         return "Set TRACKER_PUBLIC_URL to the https address that the world reaches Tracker by"
-    parts = urlsplit(url)
-    if parts.scheme != "https":
+    if urlsplit(url).scheme != "https":
         return f"Google posts to https addresses only, and TRACKER_PUBLIC_URL is {url}"
-    if not _is_the_worlds(parts.hostname or ""):
+    if not reachable:
         return f"Google can't reach {url}: TRACKER_PUBLIC_URL has to be an address that the world reaches"
     return ""
-
-
-def _is_the_worlds(host: str) -> bool:
-    try:
-        return ip_address(host).is_global
-    except ValueError:
-        return "." in host and not host.endswith((".localhost", ".local"))

@@ -212,16 +212,17 @@ def _mailbox() -> Mailbox | None:
     return next((one for one in mine if normalize(one.address) == normalize(user().address)), None)
 
 
-def _readable() -> Any:
+def _readable(mine: Mailbox | None) -> Any:
     """Mail in the viewer's own mailbox, with its copy there."""
-    mine = _mailbox()
     query = select(Copy, Message).join(Message, Message.id == Copy.message_id)
     return query.where(Copy.mailbox_id == (mine.id if mine else 0), ~Copy.hidden, gate.may_read(viewer()))
 
 
 def _mails(mine: Mailbox) -> list[Message]:
     """The newest mail of each of the newest threads."""
-    found = db().execute(_readable().order_by(Copy.internal_date.desc(), Copy.id.desc()).limit(LOOKED_AT)).all()
+    found = (
+        db().execute(_readable(mine).order_by(Copy.internal_date.desc(), Copy.id.desc()).limit(LOOKED_AT)).all()
+    )
     newest: dict[str, Message] = {}
     for copy, message in found:
         newest.setdefault(copy.gmail_thread_id, message)
@@ -230,7 +231,7 @@ def _mails(mine: Mailbox) -> list[Message]:
 
 def _opened(key: str) -> Copy | None:
     """The copy of a mail in the viewer's own mailbox, if they may read it."""
-    found = db().execute(_readable().where(Message.key == key[:100].replace("\x00", ""))).first()
+    found = db().execute(_readable(_mailbox()).where(Message.key == key[:100].replace("\x00", ""))).first()
     return found[0] if found else None
 
 

@@ -242,7 +242,7 @@ def level(asked: Asked) -> Outcome:
 def share_with(asked: Asked) -> Outcome:
     """Let one person read the conversation."""
     conversation = lookups.thread(asked)
-    to = people.by_key(asked.db(), asked.text("share-with").replace("\x00", "")[: lookups.KEY])
+    to = people.by_key(asked.db(), asked.text("share-with")[: lookups.KEY])
     if to is None or to.team_id != asked.viewer.team_id:
         raise Refused("Choose a teammate first")
     sharing.grant(asked.db(), asked.viewer, to.id, conversation=conversation)

@@ -181,7 +181,7 @@ def matches(asked: Asked, typed: str) -> Sequence[Box]:
 def find(asked: Asked) -> Outcome:
     """A card with boxes; the search on it replaces it."""
     conversation = lookups.thread(asked)
-    typed = " ".join(asked.text(FIND).replace("\x00", "").split())[: search.LIMIT]
+    typed = " ".join(asked.text(FIND).split())[: search.LIMIT]
     found = [one for one in matches(asked, typed) if one.pipeline.archived_at is None]
     query = select(Filing.box_id).where(Filing.conversation_id == conversation.id, Filing.state == FILED)
     there = set(asked.db().scalars(query))
@@ -245,7 +245,7 @@ def _form(asked: Asked, conversation: Conversation, chosen: str, name: str = "")
     return new_box(
         [Option(one.key, one.name, one is pipeline) for one in there[: lookups.CHOICES]],
         [Option(one.key, one.name, one is first) for one in stages[: lookups.CHOICES]],
-        called.replace("\x00", "")[:NAME_LIMIT],
+        called[:NAME_LIMIT],
     )
 
 
@@ -266,7 +266,7 @@ def create(asked: Asked) -> Outcome:
     pipeline = next((one for one in _pipelines(asked) if one.key == chosen), None)
     if pipeline is None:
         raise Refused("Choose the pipeline for the new box")
-    name = " ".join(asked.text("new-name").replace("\x00", "").split())[:NAME_LIMIT]
+    name = " ".join(asked.text("new-name").split())[:NAME_LIMIT]
     if name and (there := _made_already(asked, conversation, pipeline, name)):
         return Done(f"It is in {there} already")
     stage = _stage(asked, pipeline)

@@ -191,7 +191,7 @@ def save_task(asked: Asked) -> Outcome:
 
 def _owner(asked: Asked) -> User:
     """Whoever was chosen, else whoever asks; that they see the box is asked where the task is made."""
-    key = asked.text("task-owner").replace("\x00", "")[: lookups.KEY]
+    key = asked.text("task-owner")[: lookups.KEY]
     if not key or key == asked.user.key:
         return asked.user
     found = people.by_key(asked.db(), key)

@@ -66,10 +66,6 @@ def _cheapest(add: tuple[str, ...], remove: tuple[str, ...], group: Sequence[Cha
     return batches if sum(one.units for one in batches) < sum(one.units for one in single) else single
 
 
-def _threads(some: Sequence[Change]) -> tuple[str, ...]:
-    return tuple(one.thread_id for one in some)
-
-
 def _single(add: tuple[str, ...], remove: tuple[str, ...], change: Change) -> Call:
     if change.alone and len(change.messages) == 1:
         return Call(MESSAGE, change.messages, add, remove, (change.thread_id,))

@@ -215,7 +215,7 @@ class _Ear:
     def _bind(
         self, gmail_id: str, path: str, pipeline_id: int | None, box_id: int | None, *, former: bool = False
     ) -> None:
-        kind = Kind.BOX if box_id else Kind.PIPELINE if pipeline_id else Kind.ROOT
+        kind = Kind.of(pipeline_id, box_id)
         row = None if former else self._main(pipeline_id, box_id)
         if row is not None and kind is Kind.BOX and row.gmail_label_id is not None and row.gone_at is None:
             row.former, row.pushing = True, None  # its threads get the label that has the right name already

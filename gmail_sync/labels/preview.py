@@ -81,7 +81,7 @@ def _bound(state: State, heard: list[Heard]) -> tuple[State, dict[str, BoxNow]]:
             boxes[box.id] = made[step.gmail_id] = box
             rows.append(Row(number, Kind.BOX, None, box.id, step.gmail_id, step.path))
         elif isinstance(step, Bind):
-            kind = Kind.BOX if step.box_id else Kind.PIPELINE if step.pipeline_id else Kind.ROOT
+            kind = Kind.of(step.pipeline_id, step.box_id)
             rows.append(
                 Row(number, kind, step.pipeline_id, step.box_id, step.gmail_id, step.path, former=step.former)
             )
@@ -96,7 +96,7 @@ def _told(state: State) -> tuple[State, list[Create | Patch]]:
         rows, listed = list(state.rows), dict(state.listed)
         for one in told:
             if isinstance(one, Create):
-                kind = Kind.BOX if one.box_id else Kind.PIPELINE if one.pipeline_id else Kind.ROOT
+                kind = Kind.of(one.pipeline_id, one.box_id)
                 id_ = f"{NEW}{one.path}"
                 rows.append(Row(-len(rows) - 1, kind, one.pipeline_id, one.box_id, id_, one.path, one.color))
                 listed[id_] = one.path

@@ -7,7 +7,6 @@ off in is begun again by the next: what Gmail is told is written down before, an
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from sqlalchemy import delete, select, update
@@ -137,7 +136,7 @@ def _create(sync: Sync, write: Create, listed: dict[str, str]) -> None:
     with sync.transaction() as session:
         row = session.get(Label, write.row_id) if write.row_id else None
         if row is None:
-            kind = Kind.BOX if write.box_id else Kind.PIPELINE if write.pipeline_id else Kind.ROOT
+            kind = Kind.of(write.pipeline_id, write.box_id)
             row = Label(
                 team_id=sync.mailbox.team_id, mailbox_id=sync.mailbox.id, kind=kind.value,
                 pipeline_id=write.pipeline_id, box_id=write.box_id,
@@ -185,7 +184,7 @@ def _refused(sync: Sync, row_id: int, path: str) -> None:
         session.execute(update(Label).where(Label.id == row_id).values(refused=path, pushing=None))
 
 
-def _delete(sync: Sync, write: Delete, listed: Mapping[str, str]) -> None:
+def _delete(sync: Sync, write: Delete, listed: dict[str, str]) -> None:
     with sync.transaction() as session:
         session.execute(update(Label).where(Label.id == write.row_id).values(pushing=""))
     try:
@@ -194,8 +193,7 @@ def _delete(sync: Sync, write: Delete, listed: Mapping[str, str]) -> None:
         log.info("%s: the label %s was deleted already", sync.mailbox.address, write.gmail_id)
     with sync.transaction() as session:
         hearing.forget_row(session, session.get_one(Label, write.row_id))
-    if isinstance(listed, dict):
-        listed.pop(write.gmail_id, None)
+    listed.pop(write.gmail_id, None)
 
 
 def _colors(background: str | None) -> tuple[str, str] | None:

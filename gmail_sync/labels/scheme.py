@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 
 from gmail_sync.labels import names
@@ -43,6 +44,9 @@ class _Ear:
         self.roots = {state.root_path, root.name if root and root.name else ROOT}
         self.claimed: set[int] = set()  # boxes that get their own label in this hearing
         self.by_path: dict[str, int] = {}  # a pipeline by how it is called: in Tracker, when last agreed, in Gmail
+        self.named: dict[tuple[int, str], list[BoxNow]] = defaultdict(list)  # boxes by pipeline and name
+        for box in state.boxes.values():
+            self.named[box.pipeline_id, _key(box.name)].append(box)
         for one in sorted(state.pipelines.values(), key=lambda one: (not one.archived, -one.id)):
             self.by_path[names.key(names.segment(one.name, names.PIPELINE_LIMIT))] = one.id
         rows = [row for row in state.rows if row.pipeline_id in state.pipelines and row.name]
@@ -138,14 +142,7 @@ class _Ear:
 
     def _box(self, pipeline_id: int, part: str, but: int = 0) -> BoxNow | None:
         """The box that a rep means: one that is in use before an archived one, then the newest."""
-        wanted = names.key(names.segment(names.spoken(part), names.LIMIT))
-        found = [
-            box
-            for box in self.state.boxes.values()
-            if box.pipeline_id == pipeline_id
-            and box.id != but
-            and names.key(names.segment(box.name, names.LIMIT)) == wanted
-        ]
+        found = [box for box in self.named[pipeline_id, _key(names.spoken(part))] if box.id != but]
         return max(found, key=lambda box: (not box.archived, box.id), default=None)
 
     # -- labels that somebody made
@@ -197,16 +194,13 @@ class _Ear:
         """A label named as a box: its own, unless it has one that is named as well."""
         row = self.state.of_box(box.id)
         there = row is not None and row.gmail_id in self.state.listed
-        fits = (
-            there
-            and row is not None
-            and names.key(names.last(self.state.path_of(row))) == names.key(names.segment(box.name, names.LIMIT))
-        )
+        fits = there and row is not None and names.key(names.last(self.state.path_of(row))) == _key(box.name)
         if box.id in self.claimed or fits:
             return Bind(gmail_id, path, box_id=box.id, former=True)
         self.claimed.add(box.id)
         return Bind(gmail_id, path, box_id=box.id)
 
 
-def _own_key(box: BoxNow) -> str:
-    return names.key(names.segment(box.name, names.LIMIT))
+def _key(name: str) -> str:
+    """A box's name, to be compared with that of a label."""
+    return names.key(names.segment(name, names.LIMIT))

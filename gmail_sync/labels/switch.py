@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from gmail_sync.labels import wakes
 from gmail_sync.labels.tables import Label, LabelMailbox, Mode, Shadow, Touch
 from tracker import events
+from tracker.db import among
 from tracker.mailboxes import Mailbox
 from tracker.people import Viewer
 
@@ -38,15 +39,13 @@ def off(session: Session, viewer: Viewer, mailbox: Mailbox, now: datetime, *, re
     _record(session, viewer, mailbox, "labels.off")
 
 
-def make_again(session: Session, mailbox: Mailbox, now: datetime) -> int:
-    """Make those labels again that were deleted in Gmail; how many."""
+def make_again(session: Session, mailbox: Mailbox, now: datetime) -> None:
+    """Make those labels again that were deleted in Gmail."""
     query = delete(Label).where(Label.mailbox_id == mailbox.id, Label.gone_at.is_not(None))
     rows = session.execute(query.returning(Label.box_id)).scalars().all()
-    for box_id in rows:
-        if box_id is not None:
-            session.execute(delete(Shadow).where(Shadow.mailbox_id == mailbox.id, Shadow.box_id == box_id))
+    ids = [box_id for box_id in rows if box_id is not None]
+    session.execute(delete(Shadow).where(Shadow.mailbox_id == mailbox.id, among(Shadow.box_id, ids)))
     wakes.want(session, [mailbox.id], now)
-    return len(rows)
 
 
 def forget(session: Session, mailbox_id: int) -> None:

@@ -30,6 +30,11 @@ class Kind(StrEnum):
     PIPELINE = "pipeline"
     BOX = "box"
 
+    @classmethod
+    def of(cls, pipeline_id: int | None, box_id: int | None) -> Kind:
+        """That of a label for this pipeline or box, or for neither."""
+        return cls.BOX if box_id else cls.PIPELINE if pipeline_id else cls.ROOT
+
 
 class LabelMailbox(OfTeam, Base):
     """A mailbox for which somebody has switched labels on (no row: off)."""

@@ -147,10 +147,7 @@ def settle(session: Session, team_id: int, mailbox_id: int, spots: Sequence[Spot
         "threads": [spot.thread_id for spot in spots],
         "boxes": [spot.box_id for spot in spots],
     }
-    if not base:
-        keys.pop("team")
     session.execute(_ON if base else _OFF, keys)
-    keys.pop("team", None)
     session.execute(_DEALT_WITH, keys)
 
 

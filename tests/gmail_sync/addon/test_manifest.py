@@ -113,7 +113,14 @@ class TestTheCommand:
         assert "TRACKER_ADDON_CLIENT_ID" in warned
 
     @pytest.mark.parametrize(
-        "url", ["", "http://tracker.example.com", "https://localhost", "https://10.0.0.5:8080"]
+        "url",
+        [
+            "",
+            "http://tracker.example.com",
+            "https://localhost",
+            "https://10.0.0.5:8080",
+            "https://tracker.internal",
+        ],
     )
     def test_refuses_an_address_that_google_can_t_post_to(self, run: Any, url: str) -> None:
         code, out, warned = run(**({"public_url": url} if url else {}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -116,3 +117,4 @@ def test_changes_cost_what_the_documentation_says(phone: Phone) -> None:
     for number, words in enumerate(CHANGES):
         line = f"| {words} | {measured(phone, number, words)} |"
         assert line in told, line
+    assert sum(bool(re.fullmatch(r"\| [^|]+ \| \d+ \|", line)) for line in told) == len(CHANGES)
