@@ -169,6 +169,12 @@ class _Ear:
     def _(self, step: Follow) -> None:
         row = self.session.get_one(Label, step.row_id)
         gone = row.box_id
+        other = self._main(None, step.box_id)
+        if other is not None and (other.gmail_label_id is None or other.gone_at is not None):
+            self._forget_agreed(step.box_id)  # with the label that is gone, and nothing with this one
+            self.session.delete(other)
+            self.session.flush()
+            other = None
         move = text(
             "INSERT INTO thread_labels (team_id, mailbox_id, gmail_thread_id, box_id, base, pushing)"
             " SELECT team_id, mailbox_id, gmail_thread_id, :to, base, pushing FROM thread_labels"
@@ -176,12 +182,8 @@ class _Ear:
         )
         keys = {"to": step.box_id, "gone": gone, "mailbox": self.mailbox.id}
         self.session.execute(move, keys)
-        self.session.execute(delete(Shadow).where(Shadow.mailbox_id == self.mailbox.id, Shadow.box_id == gone))
-        other = self._main(None, step.box_id)
-        if other is not None and (other.gmail_label_id is None or other.gone_at is not None):
-            self.session.delete(other)
-            self.session.flush()
-            other = None
+        if gone is not None:
+            self._forget_agreed(gone)
         if row.gmail_label_id is None:
             self.session.delete(row)
         else:
@@ -192,6 +194,10 @@ class _Ear:
         boxes.undelete(self.session, self.viewer, self._box(step.box_id))
 
     # -- what they have in common
+
+    def _forget_agreed(self, box_id: int) -> None:
+        """What was agreed on of a box's threads was so about another label."""
+        self.session.execute(delete(Shadow).where(Shadow.mailbox_id == self.mailbox.id, Shadow.box_id == box_id))
 
     def _set(self, row_id: int, **values: object) -> None:
         row = self.session.get_one(Label, row_id)
@@ -227,9 +233,7 @@ class _Ear:
             )  # fmt: skip
             self.session.add(row)
         elif row.gmail_label_id is not None and box_id is not None:  # made anew by hand: nothing was agreed on it
-            self.session.execute(
-                delete(Shadow).where(Shadow.mailbox_id == self.mailbox.id, Shadow.box_id == box_id)
-            )
+            self._forget_agreed(box_id)
         row.gmail_label_id, row.name, row.color = gmail_id, path, None
         row.pushing = row.gone_at = row.refused = None
         self.session.flush()

@@ -33,6 +33,11 @@ def test_interleavings_settle(team: Team) -> None:
     assert _play(team, range(first, first + 3)) == 120
 
 
+def test_a_box_without_its_label_that_gets_another_s_by_a_merge(team: Team) -> None:
+    """The label was deleted in Gmail; what was agreed on with it is not agreed on with the one that follows."""
+    assert _play(team, range(500_015, 500_016)) == LANES
+
+
 @pytest.mark.soak
 def test_ten_thousand_interleavings_settle(team: Team) -> None:
     number = int(os.environ.get("TRACKER_INTERLEAVINGS", "10000"))
